@@ -1,0 +1,1 @@
+//! Named messages over one socket.

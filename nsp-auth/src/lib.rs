@@ -1,0 +1,1 @@
+//! Users, tokens and authorization for NSP daemons.

@@ -1,0 +1,3 @@
+//! netcat for named frames.
+
+fn main() {}

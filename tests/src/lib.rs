@@ -1,0 +1,1 @@
+//! Helpers of the stories that run over the public API.
