@@ -1,0 +1,292 @@
+use std::time::Instant;
+
+use super::reject::Outcome;
+
+/// Requests of ours that wait for an answer.
+///
+/// A slab: a slot is taken by a request and freed by whatever ends it first, an answer, its deadline, its caller
+/// going away, or the connection. The slot's number and a counter make the id, so an answer that comes late finds
+/// another counter there and is dropped. `W` is what the owner wants back to wake whoever waits.
+#[derive(Debug)]
+pub struct Pending<W> {
+    slots: Vec<Slot<W>>,
+    free: Vec<u16>,
+    sequence: u64,
+    /// No deadline is earlier than this. Answers do not touch it, so a timer set to it fires about once per
+    /// timeout however many requests come and go.
+    earliest: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Slot<W> {
+    sequence: u64,
+    state: State<W>,
+}
+
+#[derive(Debug)]
+enum State<W> {
+    Free,
+    Waiting { deadline: Instant, waker: Option<W> },
+    Done(Answer),
+}
+
+/// What a request ended with.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Answer {
+    /// The peer's reply, with its value or error.
+    Reply(Reply),
+    /// Its deadline passed.
+    TimedOut,
+    /// The connection ended; the session knows why.
+    Closed,
+}
+
+/// A reply as it came.
+#[derive(Debug)]
+pub struct Reply(pub(crate) serde_json::Result<Outcome>);
+
+/// Names a request of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestId {
+    sequence: u64,
+    index: u16,
+}
+
+impl RequestId {
+    /// The id on the wire: hexadecimal, at most 16 letters.
+    #[must_use]
+    pub fn text(self) -> IdText {
+        let mut number = (self.sequence << 16) | u64::from(self.index);
+        let mut text = IdText { digits: [b'0'; 16], start: 16 };
+        for (at, digit) in text.digits.iter_mut().enumerate().rev() {
+            *digit = *b"0123456789abcdef".get((number & 15) as usize).expect("four bits name one of sixteen");
+            number >>= 4;
+            text.start = at;
+            if number == 0 {
+                break;
+            }
+        }
+        text
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let number = u64::from_str_radix(text, 16).ok()?;
+        Some(Self { sequence: number >> 16, index: u16::try_from(number & 0xffff).ok()? })
+    }
+}
+
+/// The text of a [`RequestId`].
+#[derive(Debug, Clone, Copy)]
+pub struct IdText {
+    digits: [u8; 16],
+    start: usize,
+}
+
+impl IdText {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.digits.get(self.start..).and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or_default()
+    }
+}
+
+impl<W> Default for Pending<W> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), free: Vec::new(), sequence: 0, earliest: None }
+    }
+}
+
+impl<W> Pending<W> {
+    /// Requests that hold a slot.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Whether no request holds a slot.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes a slot; `None` when 65,536 are taken.
+    pub fn insert(&mut self, deadline: Instant) -> Option<RequestId> {
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => {
+                let index = u16::try_from(self.slots.len()).ok()?;
+                self.slots.push(Slot { sequence: 0, state: State::Free });
+                index
+            }
+        };
+        self.sequence = (self.sequence + 1) & 0xffff_ffff_ffff;
+        let slot = self.slots.get_mut(usize::from(index))?;
+        *slot = Slot { sequence: self.sequence, state: State::Waiting { deadline, waker: None } };
+        self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+        Some(RequestId { sequence: self.sequence, index })
+    }
+
+    fn slot(&mut self, id: RequestId) -> Option<&mut Slot<W>> {
+        self.slots.get_mut(usize::from(id.index)).filter(|slot| slot.sequence == id.sequence)
+    }
+
+    /// Whether an answer with this id is waited for.
+    pub fn waits(&mut self, id: &str) -> Option<RequestId> {
+        let id = RequestId::parse(id)?;
+        let slot = self.slot(id)?;
+        matches!(slot.state, State::Waiting { .. }).then_some(id)
+    }
+
+    /// Ends a request; gives whom to wake.
+    pub fn finish(&mut self, id: RequestId, answer: Answer) -> Option<W> {
+        let slot = self.slot(id)?;
+        match std::mem::replace(&mut slot.state, State::Done(answer)) {
+            State::Waiting { waker, .. } => waker,
+            other => {
+                slot.state = other;
+                None
+            }
+        }
+    }
+
+    /// Takes the answer of a request that has one, and frees its slot; notes the waker of one that has none.
+    pub fn poll(&mut self, id: RequestId, waker: impl FnOnce(Option<W>) -> W) -> Option<Answer> {
+        let slot = self.slot(id)?;
+        match std::mem::replace(&mut slot.state, State::Free) {
+            State::Waiting { deadline, waker: old } => {
+                slot.state = State::Waiting { deadline, waker: Some(waker(old)) };
+                None
+            }
+            State::Done(answer) => {
+                self.release(id);
+                Some(answer)
+            }
+            State::Free => None,
+        }
+    }
+
+    /// Frees the slot of a request whose caller went away; says whether the peer may still be working on it.
+    pub fn abandon(&mut self, id: RequestId) -> bool {
+        let Some(slot) = self.slot(id) else { return false };
+        let waited = matches!(slot.state, State::Waiting { .. });
+        if !matches!(slot.state, State::Free) {
+            self.release(id);
+        }
+        waited
+    }
+
+    fn release(&mut self, id: RequestId) {
+        if let Some(slot) = self.slot(id) {
+            *slot = Slot { sequence: 0, state: State::Free };
+            self.free.push(id.index);
+        }
+    }
+
+    /// When to call [`expire`](Self::expire) next, at the earliest.
+    #[must_use]
+    pub const fn next_deadline(&self) -> Option<Instant> {
+        self.earliest
+    }
+
+    /// Ends the requests whose time is over; gives whom to wake.
+    pub fn expire(&mut self, now: Instant) -> Vec<W> {
+        if self.earliest.is_none_or(|earliest| now < earliest) {
+            return Vec::new();
+        }
+        self.earliest = None;
+        let mut wakers = Vec::new();
+        for slot in &mut self.slots {
+            match &mut slot.state {
+                State::Waiting { deadline, waker } if *deadline <= now => {
+                    wakers.extend(waker.take());
+                    slot.state = State::Done(Answer::TimedOut);
+                }
+                State::Waiting { deadline, .. } => {
+                    let deadline = *deadline;
+                    self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+                }
+                State::Free | State::Done(_) => {}
+            }
+        }
+        wakers
+    }
+
+    /// Ends all requests because the connection ended; gives whom to wake.
+    pub fn close(&mut self) -> Vec<W> {
+        self.earliest = None;
+        let mut wakers = Vec::new();
+        for slot in &mut self.slots {
+            if let State::Waiting { waker, .. } = &mut slot.state {
+                wakers.extend(waker.take());
+                slot.state = State::Done(Answer::Closed);
+            }
+        }
+        wakers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn reply() -> Answer {
+        Answer::Reply(Reply(Ok(Outcome::Raw(bytes::Bytes::new()))))
+    }
+
+    #[test]
+    fn late_reply_does_not_reach_the_next_request_in_the_slot() {
+        let now = Instant::now();
+        let mut pending = Pending::<u32>::default();
+        let first = pending.insert(now).unwrap();
+        let text = first.text();
+        assert!(pending.abandon(first));
+        let second = pending.insert(now).unwrap();
+        assert_eq!(first.index, second.index);
+        assert_eq!(pending.waits(text.as_str()), None);
+        assert_eq!(pending.waits(second.text().as_str()), Some(second));
+        pending.finish(second, reply());
+        assert_eq!(
+            pending.waits(second.text().as_str()),
+            None,
+            "the second answer to one request is dropped"
+        );
+        assert!(matches!(pending.poll(second, |_| 1), Some(Answer::Reply(_))));
+        assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn deadline_ends_only_what_is_due() {
+        let start = Instant::now();
+        let at = |secs| start + Duration::from_secs(secs);
+        let mut pending = Pending::<u32>::default();
+        let early = pending.insert(at(1)).unwrap();
+        let late = pending.insert(at(5)).unwrap();
+        assert!(pending.poll(early, |_| 1).is_none());
+        assert!(pending.poll(late, |_| 2).is_none());
+        assert!(pending.expire(at(0)).is_empty());
+        assert_eq!(pending.expire(at(1)), [1]);
+        assert!(matches!(pending.poll(early, |_| 1), Some(Answer::TimedOut)));
+        assert_eq!(pending.next_deadline(), Some(at(5)));
+        assert_eq!(pending.close(), [2]);
+        assert!(matches!(pending.poll(late, |_| 1), Some(Answer::Closed)));
+        assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn ids_are_words_and_come_back() {
+        let mut pending = Pending::<u32>::default();
+        for _ in 0..70_000 {
+            let id = pending.insert(Instant::now()).unwrap();
+            let text = id.text();
+            assert!(text.as_str().bytes().all(|b| b.is_ascii_alphanumeric()));
+            assert_eq!(RequestId::parse(text.as_str()), Some(id));
+            pending.abandon(id);
+        }
+        for odd in ["", "-1", "xyz", "fffffffffffffffff", "_"] {
+            assert_eq!(pending.waits(odd), None, "{odd}");
+        }
+    }
+}

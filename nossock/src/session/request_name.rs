@@ -1,0 +1,61 @@
+/// A frame name that belongs to a request or to its answer: `req:<name>:<id>`, `resp:<name>:<id>`.
+///
+/// Names may hold colons, so the id is what follows the last one. Ids that we make are of `[A-Za-z0-9_]`, which
+/// is what the npm package matches; ids that we accept may hold `-` too, which is what it makes.
+///
+/// ```
+/// use nossock::session::RequestName;
+///
+/// let name = RequestName::parse("req:sum:of:a-1").unwrap();
+/// assert_eq!(name, RequestName::Request { name: "sum:of", id: "a-1" });
+/// assert_eq!(RequestName::parse("required:a:b"), None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "the wire has these two")]
+pub enum RequestName<'a> {
+    /// `req:<name>:<id>`
+    Request {
+        /// What is asked for.
+        name: &'a str,
+        /// The asker's id, to be repeated.
+        id: &'a str,
+    },
+    /// `resp:<name>:<id>`
+    Answer {
+        /// What was asked for.
+        name: &'a str,
+        /// The id of the request.
+        id: &'a str,
+    },
+}
+
+impl<'a> RequestName<'a> {
+    /// Takes a frame name apart; `None` is an ordinary message.
+    #[must_use]
+    pub fn parse(frame: &'a str) -> Option<Self> {
+        let (rest, request) = match frame.strip_prefix("req:") {
+            Some(rest) => (rest, true),
+            None => (frame.strip_prefix("resp:")?, false),
+        };
+        let (name, id) = rest.rsplit_once(':')?;
+        let id_is_word =
+            !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        if name.is_empty() || !id_is_word {
+            return None;
+        }
+        Some(if request { Self::Request { name, id } } else { Self::Answer { name, id } })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_npm_package_would_not_match_is_a_message() {
+        for frame in ["req:a", "req::1", "req:a:", "req:a:b c", "resp:x:é", "hello", "req", ""] {
+            assert_eq!(RequestName::parse(frame), None, "{frame}");
+        }
+        assert_eq!(RequestName::parse("resp:a:_9"), Some(RequestName::Answer { name: "a", id: "_9" }));
+    }
+}

@@ -1,0 +1,364 @@
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::pending::{Answer, Pending, Reply, RequestId};
+use super::reject::{Outcome, read_reply};
+use super::{CloseReason, Control, Hello, Outbox, TimedOut};
+use crate::Config;
+use crate::wire::{Head, Kind};
+
+/// One conversation, seen from one side.
+#[derive(Debug)]
+pub struct Session<W> {
+    phase: Phase,
+    reason: Option<CloseReason>,
+    /// When the phase ends at the latest, once closing has begun.
+    until: Option<Instant>,
+    /// Queued, and not taken by the driver.
+    outbox: Outbox,
+    /// Taken by the driver, and not written.
+    writing: usize,
+    /// Bytes ever queued, and of those, bytes that have left every buffer of this process.
+    queued: u64,
+    flushed: u64,
+    pending: Pending<W>,
+    said_hello: bool,
+    peer: Option<Hello>,
+    heard: Instant,
+    pinged: Option<Instant>,
+    stats: Stats,
+}
+
+/// How far the conversation has come; see the [module](self) for the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(clippy::exhaustive_enums, reason = "a driver has to know them all")]
+pub enum Phase {
+    /// Everything goes.
+    Open,
+    /// What runs ends; nothing begins.
+    Draining,
+    /// What is queued leaves.
+    Flushing,
+    /// The peer's last bytes are read.
+    Lingering,
+    /// It is over.
+    Closed,
+}
+
+/// What a connection has counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Answers nobody waited for: late, doubled or invented.
+    pub stray_answers: u64,
+    /// Control frames that this version does not know.
+    pub unknown_controls: u64,
+    /// Messages that were refused: over the limit, with a name that is no text, or come too late.
+    pub refused: u64,
+    /// Messages nobody handled.
+    pub unhandled: u64,
+    /// Messages whose handler failed or could not read them.
+    pub failed: u64,
+}
+
+/// A body to be queued.
+#[derive(Debug)]
+pub(crate) enum Payload<'a> {
+    Borrowed(&'a [u8]),
+    Owned(Bytes),
+}
+
+impl Payload<'_> {
+    pub(crate) const fn len(&self) -> usize {
+        match self {
+            Self::Borrowed(bytes) => bytes.len(),
+            Self::Owned(bytes) => bytes.len(),
+        }
+    }
+}
+
+impl<W> Session<W> {
+    /// A conversation that begins now; the side that connects says hello, unless it is configured not to.
+    #[must_use]
+    pub fn new(config: &Config, connects: bool, now: Instant) -> Self {
+        let mut session = Self {
+            phase: Phase::Open,
+            reason: None,
+            until: None,
+            outbox: Outbox::default(),
+            writing: 0,
+            queued: 0,
+            flushed: 0,
+            pending: Pending::default(),
+            said_hello: false,
+            peer: None,
+            heard: now,
+            pinged: None,
+            stats: Stats::default(),
+        };
+        if connects && config.hello {
+            session.say_hello(config);
+        }
+        session
+    }
+
+    fn say_hello(&mut self, config: &Config) {
+        self.said_hello = true;
+        self.control(&Control::Hello(Hello::new(&config.limits)));
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Why it ends, as soon as it does.
+    #[must_use]
+    pub const fn reason(&self) -> Option<&CloseReason> {
+        self.reason.as_ref()
+    }
+
+    /// What the peer said of itself, if it ever did.
+    #[must_use]
+    pub const fn peer(&self) -> Option<&Hello> {
+        self.peer.as_ref()
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub const fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    pub(crate) const fn stats_mut(&mut self) -> &mut Stats {
+        &mut self.stats
+    }
+
+    /// Requests of ours.
+    pub const fn pending(&mut self) -> &mut Pending<W> {
+        &mut self.pending
+    }
+
+    /// Whether messages are still taken.
+    pub(crate) fn may_send(&self) -> Result<(), CloseReason> {
+        if self.phase <= Phase::Draining {
+            return Ok(());
+        }
+        Err(self.reason.clone().unwrap_or(CloseReason::Local))
+    }
+
+    /// Bytes that wait to be written.
+    #[must_use]
+    pub const fn queue_len(&self) -> usize {
+        self.outbox.len() + self.writing
+    }
+
+    /// Bytes ever queued and bytes of those that have left this process.
+    #[must_use]
+    pub const fn progress(&self) -> (u64, u64) {
+        (self.queued, self.flushed)
+    }
+
+    /// The largest body that both sides accept.
+    #[must_use]
+    pub fn max_body(&self, ours: u32) -> u32 {
+        self.peer.as_ref().map_or(ours, |peer| ours.min(peer.max_body))
+    }
+
+    /// Queues a frame. The caller has looked at the lengths.
+    pub(crate) fn frame(&mut self, kind: Kind, name_len: u8, name: &[&str], body: Payload<'_>) {
+        let before = self.outbox.len();
+        let body_len = u32::try_from(body.len()).expect("the caller has compared it with a limit of 32 bits");
+        Head::write(self.outbox.small(), kind, name_len, name, body_len);
+        match body {
+            Payload::Owned(bytes) if bytes.len() >= Outbox::LARGE => self.outbox.push(bytes),
+            Payload::Owned(bytes) => self.outbox.small().extend_from_slice(&bytes),
+            Payload::Borrowed(bytes) => self.outbox.small().extend_from_slice(bytes),
+        }
+        self.queued += (self.outbox.len() - before) as u64;
+    }
+
+    /// Queues a frame that is encoded already.
+    pub(crate) fn encoded(&mut self, frame: &Bytes) {
+        if frame.len() >= Outbox::LARGE {
+            self.outbox.push(frame.clone());
+        } else {
+            self.outbox.small().extend_from_slice(frame);
+        }
+        self.queued += frame.len() as u64;
+    }
+
+    fn control(&mut self, control: &Control<'_>) {
+        let before = self.outbox.len();
+        control.write(self.outbox.small());
+        self.queued += (self.outbox.len() - before) as u64;
+    }
+
+    /// Gives what is queued, and takes an empty box for what comes; `false` when nothing is queued.
+    pub fn take(&mut self, empty: &mut Outbox) -> bool {
+        if self.outbox.is_empty() {
+            return false;
+        }
+        std::mem::swap(&mut self.outbox, empty);
+        self.writing += empty.len();
+        true
+    }
+
+    /// Gives back memory that an idle conversation does not need.
+    pub(crate) fn release_memory(&mut self) {
+        if self.outbox.is_empty() {
+            self.outbox.clear(0);
+        }
+    }
+
+    /// Notes that `n` of the taken bytes were written.
+    pub fn wrote(&mut self, n: usize) {
+        self.writing = self.writing.saturating_sub(n);
+    }
+
+    /// Notes that all that was written has left this process.
+    pub fn flushed(&mut self) {
+        self.flushed = self.queued - self.queue_len() as u64;
+    }
+
+    /// Notes that bytes came.
+    pub fn heard(&mut self, now: Instant) {
+        self.heard = now;
+        self.pinged = None;
+    }
+
+    /// Handles the body of a control frame. Gives the id of a request that the peer no longer waits for.
+    pub fn control_received(&mut self, body: &[u8], config: &Config, now: Instant) -> Option<String> {
+        match Control::parse(body) {
+            Some(Control::Hello(hello)) => {
+                if !self.said_hello {
+                    self.say_hello(config);
+                }
+                self.peer = Some(hello);
+            }
+            Some(Control::Ping(number)) => self.control(&Control::Pong(number)),
+            Some(Control::Pong(_)) => {} // that it came is what counts, and `heard` has noted it
+            Some(Control::Cancel(id)) => return Some(id.into_owned()),
+            Some(Control::Close(close)) => {
+                let reason = CloseReason::PeerSaid { code: close.code, message: close.message };
+                self.begin_close(reason, now + config.limits.close_grace);
+            }
+            None => self.stats.unknown_controls += 1,
+        }
+        None
+    }
+
+    /// Starts a request: takes a slot. `None` when as many are under way as either side allows.
+    pub(crate) fn request(&mut self, deadline: Instant, limit: usize) -> Option<RequestId> {
+        let theirs = self.peer.as_ref().map_or(usize::MAX, |peer| peer.max_in_flight.max(1) as usize);
+        if self.pending.len() >= limit.min(theirs) {
+            return None;
+        }
+        self.pending.insert(deadline)
+    }
+
+    /// Handles an answer; gives whom to wake. One that nobody waits for is counted and dropped.
+    pub(crate) fn answered(&mut self, id: RequestId, kind: Kind, body: Bytes) -> Option<W> {
+        let outcome = if kind == Kind::Raw { Ok(Outcome::Raw(body)) } else { read_reply(body) };
+        self.pending.finish(id, Answer::Reply(Reply(outcome)))
+    }
+
+    /// Handles an answer that was not let in; gives whom to wake.
+    pub(crate) fn refused(&mut self, id: RequestId, reject: super::Reject) -> Option<W> {
+        self.pending.finish(id, Answer::Reply(Reply(Ok(Outcome::Rejected(reject)))))
+    }
+
+    /// Whether something is queued that the driver has not taken.
+    pub(crate) const fn has_output(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Frees a request whose caller went away, and tells a peer that understands it.
+    pub(crate) fn cancel(&mut self, id: RequestId) -> bool {
+        let waited = self.pending.abandon(id);
+        if waited && self.peer.is_some() && self.phase <= Phase::Draining {
+            self.control(&Control::Cancel(id.text().as_str().into()));
+            return true;
+        }
+        false
+    }
+
+    /// Begins to close; the first reason stays. Gives whether anything changed.
+    pub fn begin_close(&mut self, reason: CloseReason, until: Instant) -> bool {
+        if self.phase != Phase::Open {
+            return false;
+        }
+        self.phase = Phase::Draining;
+        self.reason.get_or_insert(reason);
+        self.until = Some(until);
+        true
+    }
+
+    /// Ends draining: says farewell to a peer that understands it, and takes nothing more.
+    pub fn begin_flush(&mut self) {
+        if self.phase != Phase::Draining {
+            return;
+        }
+        self.phase = Phase::Flushing;
+        let told = matches!(self.reason, Some(CloseReason::Peer | CloseReason::PeerSaid { .. }));
+        if let (Some(reason), Some(_), false) = (&self.reason, &self.peer, told) {
+            let farewell = Control::Close(reason.farewell());
+            self.control(&farewell);
+        }
+    }
+
+    /// Our end of the stream is shut.
+    pub fn begin_linger(&mut self) {
+        if self.phase == Phase::Flushing {
+            self.phase = Phase::Lingering;
+        }
+    }
+
+    /// It is over.
+    pub fn end(&mut self, reason: CloseReason) {
+        self.phase = Phase::Closed;
+        self.until = None;
+        self.reason.get_or_insert(reason);
+        self.outbox.clear(0);
+    }
+
+    /// When to call [`timed_out`](Self::timed_out), as far as the conversation itself knows.
+    #[must_use]
+    pub fn next_timeout(&self, config: &Config) -> Option<Instant> {
+        let ping = match (self.phase, &self.peer, self.pinged) {
+            (Phase::Open, Some(_), Some(pinged)) => Some(pinged + config.limits.ping_wait),
+            (Phase::Open, Some(_), None) => Some(self.heard + config.limits.ping_after),
+            _ => None,
+        };
+        [self.pending.next_deadline(), ping, self.until].into_iter().flatten().min()
+    }
+
+    /// Does what is due; gives whom to wake.
+    pub fn timed_out(&mut self, config: &Config, now: Instant) -> Vec<W> {
+        if self.until.is_some_and(|until| until <= now) {
+            match self.phase {
+                Phase::Draining => {
+                    self.until = Some(now + config.limits.close_grace);
+                    self.begin_flush();
+                }
+                Phase::Flushing | Phase::Lingering => self.end(CloseReason::Local),
+                Phase::Open | Phase::Closed => {}
+            }
+        }
+        if self.phase == Phase::Open && self.peer.is_some() {
+            match self.pinged {
+                Some(pinged) if pinged + config.limits.ping_wait <= now => {
+                    self.end(CloseReason::TimedOut(TimedOut::Ping));
+                }
+                None if self.heard + config.limits.ping_after <= now => {
+                    self.pinged = Some(now);
+                    self.control(&Control::Ping(self.queued));
+                }
+                _ => {}
+            }
+        }
+        self.pending.expire(now)
+    }
+}

@@ -1,0 +1,482 @@
+//! The one task of a connection.
+
+mod dispatch;
+mod memory;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Sleep;
+use tokio_util::io::poll_read_buf;
+use tokio_util::sync::ReusableBoxFuture;
+
+use super::handler::FutureSlot;
+use super::message::Message;
+use super::shared::{On, Shared, now};
+use crate::router::{Route, Routes};
+use crate::session::{CloseReason, Outbox, Phase, TimedOut};
+use crate::wire::{Decoder, Name};
+
+/// Owns the transport of one connection: reads, decodes, runs handlers in place, writes.
+///
+/// ```text
+///  readable ─► read once ─► decode all ─► answers ─► wake the asker
+///                               │         messages, requests ─► poll the handler here
+///                               │                                 │ done: its answer is queued
+///  writable ◄─ write all ◄──────┴──────── queue ◄─────────────────┘ waits: ordered ones are kept here,
+///                                           ▲                               requests get a task
+///                                           └── sends from elsewhere
+/// ```
+pub(crate) struct Driver<T> {
+    io: T,
+    shared: Arc<Shared>,
+    routes: Option<Arc<Routes>>,
+    decoder: Decoder,
+    input: BytesMut,
+    output: Outbox,
+    /// Where handlers are started; the memory is used again by the next one.
+    slot: FutureSlot,
+    /// The handler of a message, when it waits. Messages after it wait in `messages`.
+    ordered: Option<(Name, HandlerFuture)>,
+    messages: VecDeque<Message>,
+    /// Requests that came while as many as allowed were handled.
+    requests: VecDeque<Message>,
+    backlog_bytes: usize,
+    running: Option<Box<Running>>,
+    /// The route of the message before: the next one is likely to be the same.
+    last: Option<Arc<Route>>,
+    timer: Option<Pin<Box<Sleep>>>,
+    armed: Option<Instant>,
+    /// Since when a frame has been incomplete, and a write has not gone on.
+    frame_since: Option<Instant>,
+    write_since: Option<Instant>,
+    /// Whole frames may be left in `input`, because handling was held back.
+    undecoded: bool,
+    /// No more is decoded: the peer ended its stream, or sent what cannot be frames.
+    deaf: bool,
+    input_ended: bool,
+    unflushed: bool,
+    yielded: bool,
+    done: bool,
+}
+
+type HandlerFuture = ReusableBoxFuture<'static, Result<(), String>>;
+
+/// Requests whose handlers wait, each in a task of its own.
+#[derive(Default)]
+struct Running {
+    tasks: JoinSet<()>,
+    ids: Vec<(Box<str>, AbortHandle)>,
+}
+
+/// Reads after which what they made to be said is written, even while more input is at hand.
+const READS_PER_WRITE: u32 = 4;
+
+/// Turns after which other tasks get theirs; tokio's own budget is spent sooner, a foreign transport has none.
+const TURNS: u32 = 64;
+
+/// What the output may keep between two writes, in bytes.
+const KEEP: usize = 64 * 1024;
+
+/// Pieces of one vectored write.
+const PIECES: usize = 16;
+
+impl<T> Driver<T> {
+    pub(crate) fn new(io: T, shared: Arc<Shared>, routes: Option<Arc<Routes>>) -> Self {
+        let decoder = Decoder::new(&shared.config.limits);
+        let mut driver = Self {
+            io,
+            shared,
+            routes,
+            decoder,
+            input: BytesMut::new(),
+            output: Outbox::default(),
+            slot: FutureSlot::default(),
+            ordered: None,
+            messages: VecDeque::new(),
+            requests: VecDeque::new(),
+            backlog_bytes: 0,
+            running: None,
+            last: None,
+            timer: None,
+            armed: None,
+            frame_since: None,
+            write_since: None,
+            undecoded: false,
+            deaf: false,
+            input_ended: false,
+            unflushed: false,
+            yielded: false,
+            done: false,
+        };
+        driver.greet();
+        driver
+    }
+
+    fn limits(&self) -> &crate::Limits {
+        &self.shared.config.limits
+    }
+
+    /// Whether so much waits already that nothing more is read: messages for handlers or for `recv`, or answers
+    /// that the peer does not take.
+    fn is_held_back(&self) -> bool {
+        if self.backlog_bytes >= self.limits().receive_queue {
+            return true;
+        }
+        let core = self.shared.lock();
+        core.inbox.bytes >= self.limits().receive_queue || core.answers >= self.limits().send_queue
+    }
+
+    /// Nothing more is to be understood from the peer, for this reason.
+    fn peer_ended(&mut self, reason: CloseReason) {
+        self.deaf = true;
+        let until = now() + self.limits().close_grace;
+        self.shared.with(|core, wakes| {
+            core.session.begin_close(reason, until);
+            wakes.extend(core.session.pending().close());
+            for on in [On::Close, On::Receive, On::Room] {
+                core.wake(on, wakes);
+            }
+        });
+    }
+
+    /// When something is due, at the earliest.
+    fn next_timeout(&self) -> Option<Instant> {
+        let frame = self.frame_since.map(|since| since + self.frame_time());
+        let write = self.write_since.map(|since| since + self.limits().write_stall);
+        let session = self.shared.lock().session.next_timeout(&self.shared.config);
+        [frame, write, session].into_iter().flatten().min()
+    }
+
+    /// How long the frame that is arriving may take.
+    fn frame_time(&self) -> Duration {
+        let bytes = self.decoder.outstanding(&self.input);
+        self.limits().frame_time.max(Duration::from_secs(bytes / u64::from(self.limits().frame_rate.max(1))))
+    }
+
+    fn timed_out(&mut self, now: Instant) -> Result<(), CloseReason> {
+        if self.write_since.is_some_and(|since| since + self.limits().write_stall <= now) {
+            return Err(CloseReason::TimedOut(TimedOut::Write));
+        }
+        if self.frame_since.is_some_and(|since| since + self.frame_time() <= now) {
+            self.frame_since = None;
+            self.peer_ended(CloseReason::TimedOut(TimedOut::Frame));
+        }
+        self.shared.with(|core, wakes| {
+            wakes.extend(core.session.timed_out(&self.shared.config, now));
+            if core.session.phase() > Phase::Draining {
+                wakes.extend(core.session.pending().close());
+            }
+        });
+        Ok(())
+    }
+
+    /// Whether everything that runs or waits to be handled has ended.
+    fn is_idle(&self) -> bool {
+        let running = self.running.as_ref().is_some_and(|running| !running.ids.is_empty());
+        self.ordered.is_none() && self.messages.is_empty() && self.requests.is_empty() && !running
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+    /// Reads once and handles what is then whole. Pending also when nothing is to be read now.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
+        if self.deaf {
+            return self.poll_discard(cx);
+        }
+        if self.is_held_back() {
+            self.frame_since = None; // it is us who make it wait
+            return Poll::Pending;
+        }
+        if self.undecoded {
+            return Poll::Ready(self.decode(cx));
+        }
+        if self.input.capacity() - self.input.len() < self.limits().read_step / 4 {
+            self.make_room();
+        }
+        match poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input) {
+            Poll::Pending => {
+                if self.input.is_empty() {
+                    memory::give_back(&mut self.input);
+                }
+                Poll::Pending
+            }
+            Poll::Ready(Ok(0)) => {
+                self.input_ended = true;
+                let cut = self.decoder.unfinished(&self.input);
+                self.frame_since = None;
+                self.peer_ended(cut.map_or(CloseReason::Peer, CloseReason::Truncated));
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Ok(_)) => Poll::Ready(self.decode(cx)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(transport_failed(error))),
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.input.capacity() == 0 {
+            memory::take(&mut self.input);
+        }
+        self.input.reserve(self.decoder.room(&self.input));
+    }
+
+    /// Reads what the peer still sends and throws it away: unread bytes would make the system reset the
+    /// connection, and tear up our last ones on their way.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
+        if self.input_ended {
+            return Poll::Pending;
+        }
+        memory::take(&mut self.input);
+        self.input.clear();
+        self.input.reserve(self.limits().read_step);
+        let read = poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input);
+        self.input.clear();
+        memory::give_back(&mut self.input);
+        read.map(|read| {
+            self.input_ended = read.map_err(transport_failed)? == 0;
+            Ok(())
+        })
+    }
+
+    /// Writes until nothing is queued or the transport takes no more.
+    fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        loop {
+            if self.output.is_empty() {
+                self.output.clear(KEEP);
+                if !self.shared.lock().session.take(&mut self.output) {
+                    break;
+                }
+            }
+            let mut pieces = [IoSlice::new(&[]); PIECES];
+            let used = self.output.chunks(&mut pieces);
+            let pieces = pieces.get(..used).unwrap_or_default();
+            let io = Pin::new(&mut self.io);
+            let written = match pieces {
+                [piece] => io.poll_write(cx, piece),
+                pieces => io.poll_write_vectored(cx, pieces),
+            };
+            match written {
+                Poll::Pending => {
+                    self.write_since.get_or_insert_with(now);
+                    return Ok(());
+                }
+                Poll::Ready(Err(error)) => return Err(transport_failed(error)),
+                Poll::Ready(Ok(0)) => return Err(transport_failed(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => {
+                    self.output.advance(n);
+                    self.write_since = None;
+                    self.unflushed = true;
+                    self.wrote(n);
+                }
+            }
+        }
+        if !self.unflushed {
+            return Ok(());
+        }
+        match Pin::new(&mut self.io).poll_flush(cx) {
+            Poll::Pending => {
+                self.write_since.get_or_insert_with(now);
+                Ok(())
+            }
+            Poll::Ready(Err(error)) => Err(transport_failed(error)),
+            Poll::Ready(Ok(())) => {
+                self.unflushed = false;
+                self.write_since = None;
+                self.shared.with(|core, wakes| {
+                    core.session.flushed();
+                    core.wake(On::Flush, wakes);
+                });
+                Ok(())
+            }
+        }
+    }
+
+    /// Notes what was written, and lets in who waits for room once half of it is free.
+    fn wrote(&self, n: usize) {
+        let half = self.limits().send_queue / 2;
+        self.shared.with(|core, wakes| {
+            core.session.wrote(n);
+            let queued = core.session.queue_len();
+            core.answers = core.answers.min(queued);
+            if queued <= half {
+                core.wake(On::Room, wakes);
+            }
+        });
+    }
+
+    /// Goes from one phase of closing to the next, as far as that is possible now.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        let phase = self.shared.lock().session.phase();
+        match phase {
+            Phase::Open | Phase::Lingering | Phase::Closed => Ok(()),
+            Phase::Draining => {
+                if self.is_idle() {
+                    self.shared.with(|core, wakes| {
+                        let by_peer = !matches!(core.session.reason(), Some(CloseReason::Local));
+                        if self.shared.by_hand && by_peer && !core.inbox.end_seen && self.shared.has_handles()
+                        {
+                            return; // somebody may still receive what has come, and answer
+                        }
+                        core.session.begin_flush();
+                        wakes.extend(core.session.pending().close());
+                        core.wake(On::Receive, wakes);
+                        core.wake(On::Room, wakes);
+                    });
+                }
+                Ok(())
+            }
+            Phase::Flushing => {
+                if self.unflushed || !self.output.is_empty() || self.shared.lock().session.queue_len() > 0 {
+                    return Ok(());
+                }
+                self.deaf = true;
+                match Pin::new(&mut self.io).poll_shutdown(cx) {
+                    Poll::Pending => Ok(()),
+                    Poll::Ready(Err(error)) => Err(transport_failed(error)),
+                    Poll::Ready(Ok(())) => {
+                        self.shared.lock().session.begin_linger();
+                        Ok(())
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does what can be done now.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
+        for _ in 0..TURNS {
+            self.poll_handlers(cx);
+            let mut reads = 0;
+            let more = loop {
+                match self.poll_input(cx) {
+                    Poll::Pending => break false,
+                    Poll::Ready(Err(reason)) if reason.is_decoded() => self.peer_ended(reason),
+                    Poll::Ready(Err(reason)) => return Poll::Ready(Err(reason)),
+                    Poll::Ready(Ok(())) => reads += 1,
+                }
+                if reads >= READS_PER_WRITE {
+                    break true;
+                }
+            };
+            let before = self.shared.lock().session.phase();
+            self.poll_output(cx)?;
+            self.poll_close(cx)?;
+            let phase = self.shared.lock().session.phase();
+            if phase == Phase::Closed || (phase == Phase::Lingering && self.input_ended) {
+                return Poll::Ready(Ok(()));
+            }
+            if !more && phase == before && self.poll_sleep(cx)?.is_pending() {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Sets the timer and goes to sleep; ready when there is something to do after all.
+    fn poll_sleep(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, CloseReason> {
+        match self.next_timeout() {
+            None => (self.timer, self.armed) = (None, None),
+            Some(at) => {
+                // A timer that is set to an earlier time stays: it fires once for nothing and is set anew then,
+                // which is cheaper than setting it for every request.
+                if self.armed.is_none_or(|armed| at < armed) {
+                    match &mut self.timer {
+                        Some(timer) => timer.as_mut().reset(at.into()),
+                        None => self.timer = Some(Box::pin(tokio::time::sleep_until(at.into()))),
+                    }
+                    self.armed = Some(at);
+                }
+                if self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
+                    self.armed = None;
+                    self.timed_out(now())?;
+                    return Ok(Poll::Ready(()));
+                }
+            }
+        }
+        let mut core = self.shared.lock();
+        let blocked = self.write_since.is_some();
+        if core.session.has_output() && !blocked {
+            return Ok(Poll::Ready(()));
+        }
+        if self.output.is_empty() && !blocked {
+            core.session.release_memory();
+            self.output.clear(0);
+        }
+        core.awake = false;
+        if !core.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
+            core.driver = Some(cx.waker().clone());
+        }
+        drop(core);
+        if self.ordered.is_none() {
+            self.slot = FutureSlot::default();
+        }
+        Ok(Poll::Pending)
+    }
+
+    /// Whether to let other tasks go first: calls that were answered a moment ago are about to queue their next
+    /// ones, and then all leave in one write.
+    fn should_yield(&mut self) -> bool {
+        if std::mem::take(&mut self.yielded) {
+            return false;
+        }
+        let running = self.running.as_ref().map_or(0, |running| running.ids.len());
+        let mut core = self.shared.lock();
+        let queued = core.session.queue_len();
+        self.yielded = queued > 0 && queued < KEEP / 4 && core.session.pending().len().max(running) > 1;
+        self.yielded
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        this.shared.lock().awake = true;
+        if this.should_yield() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        match this.turn(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(result) => {
+                this.finish(result.err().unwrap_or(CloseReason::Local));
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+impl<T> Driver<T> {
+    fn finish(&mut self, reason: CloseReason) {
+        self.done = true;
+        self.running = None; // aborts what still runs
+        self.shared.with(|core, wakes| core.end(reason, wakes));
+        let reason = self.shared.lock().session.reason().cloned();
+        if let Some(reason) = reason {
+            tracing::debug!(peer = %self.shared.peer, %reason, "connection closed");
+        }
+    }
+}
+
+impl<T> Drop for Driver<T> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.finish(CloseReason::Aborted("the runtime of the connection stopped"));
+        }
+    }
+}
+
+fn transport_failed(error: io::Error) -> CloseReason {
+    CloseReason::Io(Arc::new(error))
+}

@@ -1,0 +1,438 @@
+//! From a whole frame to whoever waits for it.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+
+use super::super::Socket;
+use super::super::extract::Incoming;
+use super::super::handler::FutureSlot;
+use super::super::message::{Message, RecvError, Refused, Responder};
+use super::super::shared::{On, now, wake};
+use super::{AssertUnwindSafe, Driver, catch_unwind};
+use crate::router::{HandlerError, Route};
+use crate::session::{CloseReason, Phase, Reject, RejectCode, RequestId, RequestName};
+use crate::wire::{Frame, FrameRef, Head, Kind, Name, Next};
+
+/// What a frame is, once its name has been looked at.
+enum Frames {
+    Answer(Option<RequestId>),
+    Handle(Option<Arc<Route>>),
+    BadName,
+}
+
+impl<T> Driver<T> {
+    /// Puts the handler of a new connection in place; it runs before any message is handled.
+    pub(super) fn greet(&mut self) {
+        let Some(route) = self.routes.as_ref().and_then(|routes| routes.on_connect.clone()) else { return };
+        let name = Name::new("").expect("an empty name is short");
+        let incoming =
+            Incoming { name: "", kind: Kind::Json, body: b"null", owned: None, shared: &self.shared };
+        match route.endpoint.start(&incoming, None, &mut self.slot) {
+            Ok(()) => self.ordered = self.slot.0.take().map(|future| (name, future)),
+            Err(reject) => self.report(&HandlerError::Rejected { name, reject }),
+        }
+    }
+
+    pub(super) fn report(&self, error: &HandlerError) {
+        {
+            let mut core = self.shared.lock();
+            let stats = core.session.stats_mut();
+            *match error {
+                HandlerError::Refused(_) => &mut stats.refused,
+                HandlerError::Unhandled { .. } => &mut stats.unhandled,
+                _ => &mut stats.failed,
+            } += 1;
+        }
+        if let Some(routes) = &self.routes {
+            routes.report(&Socket::new(Arc::clone(&self.shared)), error);
+        }
+    }
+
+    /// Handles frames until the input holds no whole one, or handling is held back.
+    pub(super) fn decode(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        self.shared.lock().session.heard(now());
+        self.undecoded = false;
+        loop {
+            match self.decoder.next(&mut self.input)? {
+                Next::Frame(head) if head.kind() == Kind::Control => self.control(&head),
+                Next::Frame(head) => {
+                    let answered = self.frame(&head, cx);
+                    // A few bytes may ask for a large answer: look after each.
+                    if answered && self.is_held_back() {
+                        self.undecoded = true;
+                        return Ok(());
+                    }
+                }
+                Next::TooLarge { name, size, .. } => self.too_large(name, size),
+                Next::Incomplete => break,
+            }
+            if self.deaf {
+                return Ok(());
+            }
+        }
+        self.frame_since = match (self.decoder.in_frame(&self.input), self.frame_since) {
+            (true, None) => Some(now()),
+            (true, since) => since,
+            (false, _) => None,
+        };
+        Ok(())
+    }
+
+    fn control(&mut self, head: &Head) {
+        let frame = self.input.split_to(head.frame_len());
+        let body = frame.get(head.body_at()..).unwrap_or_default();
+        let (cancelled, phase) = {
+            let mut core = self.shared.lock();
+            let cancelled = core.session.control_received(body, &self.shared.config, now());
+            (cancelled, core.session.phase())
+        };
+        if let Some(id) = cancelled {
+            self.cancel(&id);
+        }
+        if phase == Phase::Draining && matches!(self.close_reason(), Some(CloseReason::PeerSaid { .. })) {
+            let reason = CloseReason::Peer; // the session has noted a better one
+            self.peer_ended(reason);
+        }
+    }
+
+    fn close_reason(&self) -> Option<CloseReason> {
+        self.shared.lock().session.reason().cloned()
+    }
+
+    /// Stops working on a request that the peer no longer waits for.
+    fn cancel(&mut self, id: &str) {
+        let running =
+            self.running.as_ref().and_then(|running| running.ids.iter().find(|(own, _)| **own == *id));
+        let waiting = self.requests.iter().position(|m| m.responder.as_ref().is_some_and(|r| r.id() == id));
+        if running.is_none() && waiting.is_none() {
+            return;
+        }
+        self.shared.lock().cancelled.push(id.into());
+        if let Some((_, task)) = running {
+            task.abort();
+        }
+        if let Some(message) = waiting.and_then(|at| self.requests.remove(at)) {
+            self.backlog_bytes -= message.cost();
+        }
+    }
+
+    fn too_large(&mut self, name: Name, size: u32) {
+        let limit = self.limits().max_body;
+        let refused = match RequestName::parse(&name) {
+            Some(RequestName::Request { name: asked, id }) => {
+                let text = format!("the body has {size} bytes, the limit is {limit}");
+                Responder::new(&self.shared, asked, id).reject(&Reject::of(RejectCode::TooLarge, text));
+                Refused::TooLarge { name: Name::new(asked).unwrap_or(name), size, limit }
+            }
+            Some(RequestName::Answer { name: asked, id }) => {
+                let asked = Name::new(asked).ok();
+                let waker = {
+                    let mut core = self.shared.lock();
+                    let text = format!("the answer has {size} bytes, the limit is {limit}");
+                    let id = core.session.pending().waits(id);
+                    id.and_then(|id| core.session.refused(id, Reject::of(RejectCode::TooLarge, text)))
+                };
+                wake(waker);
+                Refused::TooLarge { name: asked.unwrap_or(name), size, limit }
+            }
+            None => Refused::TooLarge { name, size, limit },
+        };
+        self.refuse(refused);
+    }
+
+    fn refuse(&self, refused: Refused) {
+        self.report(&HandlerError::Refused(refused.clone()));
+        if self.shared.by_hand {
+            self.shared.with(|core, wakes| {
+                core.inbox.queue.push_back(Err(RecvError::Refused(refused)));
+                core.wake(On::Receive, wakes);
+            });
+        }
+    }
+
+    /// Handles the whole frame at the front of the input. Says whether it may have been answered at once.
+    fn frame(&mut self, head: &Head, cx: &mut Context<'_>) -> bool {
+        match self.look(head) {
+            Frames::BadName => {
+                self.input.advance(head.frame_len());
+                self.refuse(Refused::BadName);
+                false
+            }
+            Frames::Answer(id) => {
+                self.answer(id, head);
+                false
+            }
+            Frames::Handle(route) => self.handle(route, head, cx),
+        }
+    }
+
+    fn look(&mut self, head: &Head) -> Frames {
+        let Ok(frame) = FrameRef::new(&self.input, head) else { return Frames::BadName };
+        let (name, is_request) = match RequestName::parse(frame.name) {
+            Some(RequestName::Answer { id, .. }) => {
+                return Frames::Answer(self.shared.lock().session.pending().waits(id));
+            }
+            Some(RequestName::Request { name, .. }) => (name, true),
+            None => (frame.name, false),
+        };
+        let Some(routes) = &self.routes else { return Frames::Handle(None) };
+        // Taken out while it is used; `start` puts it back.
+        if let Some(last) = self.last.take()
+            && last.is_request == is_request
+            && *last.name == *name
+            && !name.is_empty()
+        {
+            return Frames::Handle(Some(last));
+        }
+        Frames::Handle(routes.find(name, is_request).cloned())
+    }
+
+    fn answer(&mut self, id: Option<RequestId>, head: &Head) {
+        let mut body = self.input.split_to(head.frame_len()).freeze();
+        body.advance(head.body_at());
+        let mut core = self.shared.lock();
+        let waker = match id {
+            Some(id) => core.session.answered(id, head.kind(), body),
+            None => {
+                core.session.stats_mut().stray_answers += 1;
+                None
+            }
+        };
+        drop(core);
+        wake(waker);
+    }
+
+    /// Starts the handler of a message or request, or puts it where it waits.
+    fn handle(&mut self, route: Option<Arc<Route>>, head: &Head, cx: &mut Context<'_>) -> bool {
+        let closing = self.shared.lock().session.phase() != Phase::Open;
+        let Some(route) = route.filter(|route| !closing && !self.must_wait(route.is_request)) else {
+            if let Some(message) = self.split(head) {
+                self.set_aside(message, closing);
+            }
+            return false;
+        };
+        let kept: Bytes;
+        let whole: &[u8] = if route.endpoint.keeps_body() {
+            kept = self.input.split_to(head.frame_len()).freeze();
+            &kept
+        } else {
+            kept = Bytes::new();
+            &self.input
+        };
+        let frame = FrameRef::new(whole, head).expect("the name has been looked at");
+        let (name, responder) = match RequestName::parse(frame.name) {
+            Some(RequestName::Request { name, id }) => (name, Some(Responder::new(&self.shared, name, id))),
+            _ => (frame.name, None),
+        };
+        let owned = route.endpoint.keeps_body().then(|| kept.slice(head.body_at()..));
+        let incoming = Incoming {
+            name,
+            kind: frame.kind,
+            body: frame.body,
+            owned: owned.as_ref(),
+            shared: &self.shared,
+        };
+        let polled = start_and_poll(&route, &incoming, responder, &mut self.slot, cx);
+        // Only what has to wait, or went wrong, needs its name again.
+        let name = || Name::new(name).expect("the wire's names are short");
+        let outcome = match polled {
+            Polled::Done => Outcome::Done,
+            Polled::Waits => match RequestName::parse(frame.name) {
+                Some(RequestName::Request { id, .. }) => Outcome::RequestWaits(id.into()),
+                _ => Outcome::MessageWaits(name()),
+            },
+            Polled::Failed(error) => Outcome::Wrong(HandlerError::Failed { name: name(), error }),
+            Polled::Rejected(reject) => Outcome::Wrong(HandlerError::Rejected { name: name(), reject }),
+            Polled::Panicked => Outcome::Wrong(HandlerError::Panicked { name: name() }),
+        };
+        if !route.endpoint.keeps_body() {
+            self.input.advance(head.frame_len());
+        }
+        let is_request = route.is_request;
+        self.last = Some(route);
+        self.conclude(outcome);
+        is_request
+    }
+
+    fn conclude(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Done => {}
+            Outcome::MessageWaits(name) => self.ordered = self.slot.0.take().map(|future| (name, future)),
+            Outcome::RequestWaits(id) => {
+                let Some(future) = self.slot.0.take() else { return };
+                let running = self.running.get_or_insert_default();
+                let task = running.tasks.spawn(async move {
+                    let _ = future.await; // a request's future has answered by itself
+                });
+                running.ids.push((id, task));
+            }
+            Outcome::Wrong(error) => self.report(&error),
+        }
+    }
+
+    fn split(&mut self, head: &Head) -> Option<Message> {
+        let frame = Frame::split(&mut self.input, head).ok()?;
+        let (name, responder) = match RequestName::parse(&frame.name) {
+            Some(RequestName::Request { name, id }) => {
+                (Name::new(name).ok()?, Some(Responder::new(&self.shared, name, id)))
+            }
+            _ => (frame.name, None),
+        };
+        Some(Message::new(name, frame.body, responder))
+    }
+
+    /// Keeps a message until it can be handled or received, or tells why it will not be.
+    fn set_aside(&mut self, message: Message, closing: bool) {
+        if closing {
+            self.shared.lock().session.stats_mut().refused += 1;
+            if let Some(responder) = message.responder {
+                responder.reject(&Reject::of(RejectCode::Busy, "this side is closing"));
+            }
+            return;
+        }
+        if self.shared.by_hand {
+            self.shared.with(|core, wakes| {
+                core.inbox.bytes += message.cost();
+                core.inbox.queue.push_back(Ok(message));
+                core.wake(On::Receive, wakes);
+            });
+            return;
+        }
+        let is_request = message.responder.is_some();
+        let found =
+            self.routes.as_ref().is_some_and(|routes| routes.find(&message.name, is_request).is_some());
+        if !found {
+            let name = message.name.clone();
+            if let Some(responder) = message.responder {
+                let text = format!("nobody handles `{name}` here");
+                responder.reject(&Reject::of(RejectCode::NoHandler, text));
+            }
+            self.report(&HandlerError::Unhandled { name });
+            return;
+        }
+        self.backlog_bytes += message.cost();
+        if is_request { self.requests.push_back(message) } else { self.messages.push_back(message) }
+    }
+
+    /// Whether something that came earlier has to end first.
+    fn must_wait(&self, is_request: bool) -> bool {
+        if !is_request {
+            return self.ordered.is_some();
+        }
+        let running = self.running.as_ref().map_or(0, |running| running.ids.len());
+        running >= self.limits().requests_in || !self.requests.is_empty()
+    }
+
+    /// Goes on with the handlers that waited, and starts those that waited for them.
+    pub(super) fn poll_handlers(&mut self, cx: &mut Context<'_>) {
+        loop {
+            if let Some((name, mut future)) = self.ordered.take() {
+                let polled = catch_unwind(AssertUnwindSafe(|| future.poll(cx)));
+                match polled {
+                    Ok(Poll::Pending) => {
+                        self.ordered = Some((name, future));
+                        break;
+                    }
+                    Ok(Poll::Ready(Ok(()))) => {}
+                    Ok(Poll::Ready(Err(error))) => self.report(&HandlerError::Failed { name, error }),
+                    Err(_) => self.report(&HandlerError::Panicked { name }),
+                }
+            }
+            let Some(message) = self.messages.pop_front() else { break };
+            self.backlog_bytes -= message.cost();
+            self.start_waiting(message, cx);
+        }
+        self.reap(cx);
+        while self.running.as_ref().map_or(0, |running| running.ids.len()) < self.limits().requests_in {
+            let Some(message) = self.requests.pop_front() else { break };
+            self.backlog_bytes -= message.cost();
+            self.start_waiting(message, cx);
+        }
+        if self.messages.is_empty() && self.messages.capacity() > 0 {
+            self.messages = std::collections::VecDeque::new();
+        }
+    }
+
+    /// Forgets the tasks that have ended.
+    fn reap(&mut self, cx: &mut Context<'_>) {
+        let Some(running) = &mut self.running else { return };
+        let mut panicked = 0;
+        while let Poll::Ready(Some(ended)) = running.tasks.poll_join_next_with_id(cx) {
+            let id = match &ended {
+                Ok((id, ())) => *id,
+                Err(error) => error.id(),
+            };
+            panicked += usize::from(ended.is_err_and(|error| error.is_panic()));
+            running.ids.retain(|(_, task)| task.id() != id);
+        }
+        if running.ids.is_empty() {
+            self.running = None;
+        }
+        for _ in 0..panicked {
+            let name = Name::new("").expect("an empty name is short");
+            self.report(&HandlerError::Panicked { name });
+        }
+    }
+
+    fn start_waiting(&mut self, message: Message, cx: &mut Context<'_>) {
+        let Message { name, body, responder } = message;
+        let found = self.routes.as_ref().and_then(|routes| routes.find(&name, responder.is_some()).cloned());
+        let Some(route) = found else { return };
+        let id: Option<Box<str>> = responder.as_ref().map(|responder| responder.id().into());
+        let (kind, bytes) = (body.kind(), body.into_bytes());
+        let incoming =
+            Incoming { name: &name, kind, body: &bytes, owned: Some(&bytes), shared: &self.shared };
+        let outcome = match start_and_poll(&route, &incoming, responder, &mut self.slot, cx) {
+            Polled::Done => Outcome::Done,
+            Polled::Waits => id.map_or(Outcome::MessageWaits(name), Outcome::RequestWaits),
+            Polled::Failed(error) => Outcome::Wrong(HandlerError::Failed { name, error }),
+            Polled::Rejected(reject) => Outcome::Wrong(HandlerError::Rejected { name, reject }),
+            Polled::Panicked => Outcome::Wrong(HandlerError::Panicked { name }),
+        };
+        self.conclude(outcome);
+    }
+}
+
+enum Polled {
+    Done,
+    Waits,
+    Failed(String),
+    Rejected(Reject),
+    Panicked,
+}
+
+enum Outcome {
+    Done,
+    MessageWaits(Name),
+    RequestWaits(Box<str>),
+    Wrong(HandlerError),
+}
+
+/// Starts a handler and polls it once, here: most end without waiting, and then no task is made for them.
+///
+/// A panic is the handler's own: it ends in an error of this message. The slot may hold a future that panicked;
+/// it is not polled again, and the next handler replaces it.
+fn start_and_poll(
+    route: &Route,
+    incoming: &Incoming<'_>,
+    responder: Option<Responder>,
+    slot: &mut FutureSlot,
+    cx: &mut Context<'_>,
+) -> Polled {
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        if let Err(reject) = route.endpoint.start(incoming, responder, slot) {
+            return Polled::Rejected(reject);
+        }
+        match slot.0.as_mut().map(|future| future.poll(cx)) {
+            None | Some(Poll::Ready(Ok(()))) => Polled::Done,
+            Some(Poll::Pending) => Polled::Waits,
+            Some(Poll::Ready(Err(error))) => Polled::Failed(error),
+        }
+    }));
+    polled.unwrap_or_else(|_| {
+        slot.0 = None; // drops what the future holds, a responder among it
+        Polled::Panicked
+    })
+}

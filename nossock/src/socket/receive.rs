@@ -1,0 +1,100 @@
+//! Receiving by hand.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+
+use super::Socket;
+use super::message::{Message, RecvError};
+use super::shared::{Core, On, Turn, Wakes};
+use crate::session::Phase;
+
+impl Socket {
+    /// Waits for the next message or request. `None` says that the peer closed cleanly, or this side did.
+    ///
+    /// On a socket with a [`Router`](crate::Router) everything goes to its handlers, and this waits for the end.
+    /// Several tasks may receive; each message goes to one of them.
+    ///
+    /// # Errors
+    /// [`RecvError::Refused`] for a message that was not let in; the next call goes on. [`RecvError::Closed`] when
+    /// the conversation ended otherwise than by a clean close.
+    ///
+    /// # Cancel safety
+    /// Dropping it loses nothing.
+    pub async fn recv(&self) -> Result<Option<Message>, RecvError> {
+        let limit = self.shared.config.limits.receive_queue;
+        self.shared.wait(On::Receive, move |core, wakes, turn| next(core, wakes, turn, limit)).await
+    }
+
+    /// The messages as a [`Stream`], which ends where [`recv`](Self::recv) gives `None` or
+    /// [`RecvError::Closed`].
+    #[must_use]
+    pub fn messages(&self) -> Messages<'_> {
+        Messages { socket: self, waiting: None, done: false }
+    }
+}
+
+fn next(
+    core: &mut Core,
+    wakes: &mut Wakes,
+    turn: Turn,
+    limit: usize,
+) -> Option<Result<Option<Message>, RecvError>> {
+    if turn == Turn::Behind {
+        return None;
+    }
+    let Some(item) = core.inbox.queue.pop_front() else {
+        let reason = core.session.reason()?.clone();
+        let clean = reason.is_clean();
+        if core.session.phase() < Phase::Flushing {
+            core.inbox.end_seen = true;
+            core.wake_driver(wakes);
+        }
+        return Some(if clean { Ok(None) } else { Err(RecvError::Closed(reason)) });
+    };
+    if let Ok(message) = &item {
+        let before = core.inbox.bytes;
+        core.inbox.bytes = before.saturating_sub(message.cost());
+        if before >= limit && core.inbox.bytes < limit {
+            core.wake_driver(wakes); // it stopped reading
+        }
+    }
+    if core.inbox.queue.is_empty() {
+        core.inbox.queue = std::collections::VecDeque::new();
+    }
+    Some(item.map(Some))
+}
+
+type Received = Result<Option<Message>, RecvError>;
+
+/// The messages of a socket, received by hand; from [`Socket::messages`].
+#[must_use = "a stream does nothing until it is polled"]
+pub struct Messages<'a> {
+    socket: &'a Socket,
+    waiting: Option<Pin<Box<dyn Future<Output = Received> + Send + 'a>>>,
+    done: bool,
+}
+
+impl Stream for Messages<'_> {
+    type Item = Result<Message, RecvError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.done {
+            return Poll::Ready(None);
+        }
+        let socket = this.socket;
+        let waiting = this.waiting.get_or_insert_with(|| Box::pin(socket.recv()));
+        let Poll::Ready(item) = waiting.as_mut().poll(cx) else { return Poll::Pending };
+        this.waiting = None;
+        this.done = matches!(item, Ok(None) | Err(RecvError::Closed(_)));
+        Poll::Ready(item.transpose())
+    }
+}
+
+impl std::fmt::Debug for Messages<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Messages").field("done", &self.done).finish_non_exhaustive()
+    }
+}

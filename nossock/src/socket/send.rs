@@ -1,0 +1,394 @@
+//! Sending, flushing and closing.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::Socket;
+use super::encode::{self, Encoded};
+use super::shared::{Core, On, Shared, Turn, Wakes};
+use crate::session::{CloseReason, Phase};
+use crate::wire::{Frame, Kind, NameError, name_len};
+
+/// Why a message was not sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The caller's name does not fit; nothing was sent.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The caller's value cannot be JSON; nothing was sent.
+    #[error("the value for `{name}` cannot be written as JSON")]
+    Json {
+        /// The message.
+        name: String,
+        /// What serde said.
+        source: serde_json::Error,
+    },
+    /// The caller's body is over the smaller of both sides' limits; nothing was sent, and the connection lives.
+    #[error("the body of `{name}` has {size} bytes, the limit is {limit}")]
+    TooLarge {
+        /// The message.
+        name: String,
+        /// Bytes of its body.
+        size: usize,
+        /// [`Limits::max_body`](crate::Limits::max_body), or that of a peer that has told it.
+        limit: u32,
+    },
+    /// The conversation is over.
+    #[error("not sent: {0}")]
+    Closed(#[source] CloseReason),
+}
+
+/// Why [`try_send`](Socket::try_send) or [`try_send_raw`](Socket::try_send_raw) did not send.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrySendError<B = ()> {
+    /// [`Limits::send_queue`](crate::Limits::send_queue) bytes wait already. A raw body comes back.
+    #[error("the send queue is full")]
+    Full(B),
+    /// Waiting would not help.
+    #[error(transparent)]
+    Failed(#[from] SendError),
+}
+
+/// What [`close`](Socket::close) could not send.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{bytes} bytes were not sent: {reason}")]
+#[non_exhaustive]
+pub struct Unsent {
+    /// Bytes that were queued and did not leave.
+    pub bytes: u64,
+    /// Why.
+    pub reason: CloseReason,
+}
+
+/// A message that is encoded once, to be sent to many.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use nossock::{Config, EncodedMessage, Side, Socket};
+///
+/// let (here, there) = tokio::io::duplex(1024);
+/// let (a, b) = (Socket::over(here, Side::Client, Config::default()), Socket::over(there, Side::Server, Config::default()));
+///
+/// let tick = EncodedMessage::json("tick", &1)?;
+/// for socket in [&a, &b] {
+///     socket.try_send_encoded(&tick)?;
+/// }
+/// assert_eq!(b.recv().await?.unwrap().name, "tick");
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct EncodedMessage {
+    frame: Bytes,
+    body_len: usize,
+}
+
+impl EncodedMessage {
+    /// Encodes a message with a JSON body.
+    ///
+    /// # Errors
+    /// As [`Socket::send`].
+    pub fn json<T: Serialize + ?Sized>(name: &str, body: &T) -> Result<Self, SendError> {
+        name_len(name)?;
+        let json =
+            serde_json::to_vec(body).map_err(|source| SendError::Json { name: name.into(), source })?;
+        Self::new(name, crate::wire::Body::Json(json.into()))
+    }
+
+    /// Encodes a message with a raw body.
+    ///
+    /// # Errors
+    /// As [`Socket::send_raw`].
+    pub fn raw(name: &str, body: impl Into<Bytes>) -> Result<Self, SendError> {
+        Self::new(name, crate::wire::Body::Raw(body.into()))
+    }
+
+    fn new(name: &str, body: crate::wire::Body) -> Result<Self, SendError> {
+        let body_len = body.as_bytes().len();
+        check_size(name, body_len, u32::MAX)?;
+        Ok(Self { frame: Frame { name: crate::wire::Name::new(name)?, body }.encode(), body_len })
+    }
+}
+
+/// Room for one message; from [`reserve`](Socket::reserve).
+///
+/// Sending with it never waits. Dropped unused, it gives the room back.
+#[derive(Debug)]
+pub struct Permit<'a> {
+    shared: &'a Shared,
+}
+
+/// What a permit holds of the send queue, in bytes: what a usual message needs.
+const PERMIT: usize = 1024;
+
+fn check_size(name: &str, size: usize, limit: u32) -> Result<(), SendError> {
+    if u32::try_from(size).is_ok_and(|size| size <= limit) {
+        return Ok(());
+    }
+    Err(SendError::TooLarge { name: name.to_owned(), size, limit })
+}
+
+/// What is about to be queued.
+struct Outgoing<'a> {
+    kind: Kind,
+    name: &'a str,
+    name_len: u8,
+}
+
+enum Pushed {
+    Done,
+    Full,
+}
+
+impl Outgoing<'_> {
+    /// Queues the message, if there is room and nobody waits for it.
+    fn push(
+        &self,
+        shared: &Shared,
+        core: &mut Core,
+        wakes: &mut Wakes,
+        body: Encoded<'_>,
+        turn: Turn,
+    ) -> Result<(Pushed, Option<Bytes>), SendError> {
+        core.session.may_send().map_err(SendError::Closed)?;
+        check_size(self.name, body.len(), core.session.max_body(shared.config.limits.max_body))?;
+        if turn == Turn::Behind || !core.has_room(shared.config.limits.send_queue) {
+            return Ok((Pushed::Full, Some(body.into_bytes())));
+        }
+        core.session.frame(self.kind, self.name_len, &[self.name], body.into());
+        core.wake_driver(wakes);
+        Ok((Pushed::Done, None))
+    }
+
+    /// Queues the message or gives its body back.
+    fn try_push(&self, shared: &Shared, body: Encoded<'_>) -> Result<Option<Bytes>, SendError> {
+        let pushed = shared.with(|core, wakes| {
+            let turn = core.turn(On::Room);
+            self.push(shared, core, wakes, body, turn)
+        })?;
+        Ok(if let (Pushed::Full, body) = pushed { body } else { None })
+    }
+
+    /// Queues the message when there is room.
+    async fn push_later(&self, shared: &Shared, body: Bytes) -> Result<(), SendError> {
+        let mut body = Some(body);
+        shared
+            .wait(On::Room, |core, wakes, turn| {
+                let taken = body.take().unwrap_or_default();
+                match self.push(shared, core, wakes, Encoded::Owned(taken), turn) {
+                    Ok((Pushed::Done, _)) => Some(Ok(())),
+                    Ok((Pushed::Full, back)) => {
+                        body = back;
+                        None
+                    }
+                    Err(error) => Some(Err(error)),
+                }
+            })
+            .await
+    }
+}
+
+impl Socket {
+    /// Sends a message with a JSON body; waits while the send queue is full.
+    ///
+    /// When it returns the message is queued, and leaves in the order of the calls. [`flush`](Self::flush) waits
+    /// until it has left, [`close`](Self::close) makes sure of it.
+    ///
+    /// # Errors
+    /// When the name or the body does not fit (the connection lives on), or the conversation is over.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, nothing was queued; ready, the whole message was.
+    pub async fn send<T: Serialize + ?Sized>(&self, name: &str, body: &T) -> Result<(), SendError> {
+        let out = Outgoing { kind: Kind::Json, name, name_len: name_len(name)? };
+        let full = encode::json(body, |body| out.try_push(&self.shared, body))
+            .map_err(|source| SendError::Json { name: name.to_owned(), source })??;
+        match full {
+            None => Ok(()),
+            Some(body) => out.push_later(&self.shared, body).await,
+        }
+    }
+
+    /// Sends a message with a raw body, which is not copied when it is large; waits while the send queue is full.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    /// As [`send`](Self::send).
+    pub async fn send_raw(&self, name: &str, body: impl Into<Bytes>) -> Result<(), SendError> {
+        let out = Outgoing { kind: Kind::Raw, name, name_len: name_len(name)? };
+        match out.try_push(&self.shared, Encoded::Owned(body.into()))? {
+            None => Ok(()),
+            Some(body) => out.push_later(&self.shared, body).await,
+        }
+    }
+
+    /// Sends a message with a JSON body, if there is room now.
+    ///
+    /// # Errors
+    /// [`TrySendError::Full`] when there is none, and those of [`send`](Self::send).
+    pub fn try_send<T: Serialize + ?Sized>(&self, name: &str, body: &T) -> Result<(), TrySendError> {
+        let out = Outgoing { kind: Kind::Json, name, name_len: name_len(name).map_err(SendError::from)? };
+        let full = encode::json(body, |body| out.try_push(&self.shared, body))
+            .map_err(|source| SendError::Json { name: name.to_owned(), source })??;
+        full.map_or(Ok(()), |_| Err(TrySendError::Full(())))
+    }
+
+    /// Sends a message with a raw body, if there is room now; gives it back, if not.
+    ///
+    /// # Errors
+    /// [`TrySendError::Full`] with the body when there is no room, and those of [`send`](Self::send).
+    pub fn try_send_raw(&self, name: &str, body: impl Into<Bytes>) -> Result<(), TrySendError<Bytes>> {
+        let out = Outgoing { kind: Kind::Raw, name, name_len: name_len(name).map_err(SendError::from)? };
+        let full = out.try_push(&self.shared, Encoded::Owned(body.into()))?;
+        full.map_or(Ok(()), |body| Err(TrySendError::Full(body)))
+    }
+
+    /// Sends a message that was encoded before, if there is room now.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send).
+    pub fn try_send_encoded(&self, message: &EncodedMessage) -> Result<(), TrySendError> {
+        self.shared.with(|core, wakes| {
+            core.session.may_send().map_err(SendError::Closed)?;
+            let limit = core.session.max_body(self.shared.config.limits.max_body);
+            if message.body_len > limit as usize {
+                let name = crate::wire::Head::parse(&message.frame)
+                    .ok()
+                    .flatten()
+                    .and_then(|head| crate::wire::FrameRef::new(&message.frame, &head).ok())
+                    .map_or_else(String::new, |frame| frame.name.to_owned());
+                return Err(SendError::TooLarge { name, size: message.body_len, limit }.into());
+            }
+            if core.turn(On::Room) == Turn::Behind || !core.has_room(self.shared.config.limits.send_queue) {
+                return Err(TrySendError::Full(()));
+            }
+            core.session.encoded(&message.frame);
+            core.wake_driver(wakes);
+            Ok(())
+        })
+    }
+
+    /// Waits for room for one message.
+    ///
+    /// # Errors
+    /// When the conversation is over.
+    ///
+    /// # Cancel safety
+    /// Dropping it keeps no room.
+    pub async fn reserve(&self) -> Result<Permit<'_>, SendError> {
+        let limit = self.shared.config.limits.send_queue;
+        self.shared
+            .wait(On::Room, |core, _, turn| {
+                if let Err(reason) = core.session.may_send() {
+                    return Some(Err(SendError::Closed(reason)));
+                }
+                if turn == Turn::Behind || !core.has_room(limit) {
+                    return None;
+                }
+                core.promised += PERMIT;
+                Some(Ok(()))
+            })
+            .await?;
+        Ok(Permit { shared: &self.shared })
+    }
+
+    /// Waits until everything queued before has been given to the operating system.
+    ///
+    /// # Errors
+    /// When the conversation ended before.
+    ///
+    /// # Cancel safety
+    /// Dropping it changes nothing; what is queued still leaves.
+    pub async fn flush(&self) -> Result<(), SendError> {
+        let target = self.shared.lock().session.progress().0;
+        self.shared
+            .wait(On::Flush, |core, _, _| {
+                if core.session.progress().1 >= target {
+                    return Some(Ok(()));
+                }
+                let over = core.session.phase() == Phase::Closed;
+                over.then(|| {
+                    Err(SendError::Closed(core.session.reason().cloned().unwrap_or(CloseReason::Local)))
+                })
+            })
+            .await
+    }
+
+    /// Closes: refuses new messages, sends what is queued, tells the peer, and waits for it to end its side too,
+    /// all within [`Limits::close_grace`](crate::Limits::close_grace).
+    ///
+    /// Requests that still wait for an answer fail with [`CloseReason::Local`].
+    ///
+    /// # Errors
+    /// With what was not sent, when the connection ended before.
+    ///
+    /// # Cancel safety
+    /// Dropping it waits no longer; the close goes on.
+    pub async fn close(&self) -> Result<(), Unsent> {
+        self.shared.close(CloseReason::Local);
+        self.shared
+            .wait(On::Flush, |core, _, _| {
+                if core.session.phase() != Phase::Closed {
+                    return None;
+                }
+                let (queued, flushed) = core.session.progress();
+                if queued == flushed {
+                    return Some(Ok(()));
+                }
+                let reason = core.session.reason().cloned().unwrap_or(CloseReason::Local);
+                Some(Err(Unsent { bytes: queued - flushed, reason }))
+            })
+            .await
+    }
+
+    /// Waits until the conversation ends, for whatever reason.
+    ///
+    /// # Cancel safety
+    /// Dropping it changes nothing.
+    pub async fn closed(&self) -> CloseReason {
+        self.shared.wait(On::Close, |core, _, _| core.session.reason().cloned()).await
+    }
+}
+
+impl Permit<'_> {
+    /// Sends a message with a JSON body.
+    ///
+    /// # Errors
+    /// As [`Socket::send`].
+    pub fn send<T: Serialize + ?Sized>(self, name: &str, body: &T) -> Result<(), SendError> {
+        let out = Outgoing { kind: Kind::Json, name, name_len: name_len(name)? };
+        encode::json(body, |body| self.push(&out, body))
+            .map_err(|source| SendError::Json { name: name.to_owned(), source })?
+    }
+
+    /// Sends a message with a raw body.
+    ///
+    /// # Errors
+    /// As [`Socket::send`].
+    pub fn send_raw(self, name: &str, body: impl Into<Bytes>) -> Result<(), SendError> {
+        let out = Outgoing { kind: Kind::Raw, name, name_len: name_len(name)? };
+        self.push(&out, Encoded::Owned(body.into()))
+    }
+
+    fn push(&self, out: &Outgoing<'_>, body: Encoded<'_>) -> Result<(), SendError> {
+        self.shared.with(|core, wakes| {
+            core.session.may_send().map_err(SendError::Closed)?;
+            check_size(out.name, body.len(), core.session.max_body(self.shared.config.limits.max_body))?;
+            core.session.frame(out.kind, out.name_len, &[out.name], body.into());
+            core.wake_driver(wakes);
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.shared.with(|core, wakes| {
+            core.promised -= PERMIT;
+            core.wake(On::Room, wakes);
+        });
+    }
+}

@@ -1,0 +1,268 @@
+//! What the handles of a socket and its driver have in common.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use super::message::{Message, RecvError};
+use super::peer::Peer;
+use crate::Config;
+use crate::session::{CloseReason, Phase, Session};
+
+/// One connection, shared by the driver that owns its transport and by every [`Socket`](crate::Socket).
+///
+/// There is one lock, held for a few dozen instructions at a time and never across an await, a call into a user's
+/// code or a wake-up: what is to be woken is collected and woken after the lock is released.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    core: Mutex<Core>,
+    /// Sockets that users hold. When the last one goes, the connection closes.
+    handles: AtomicUsize,
+    pub(crate) config: Arc<Config>,
+    pub(crate) peer: Peer,
+    /// Messages go to `recv` and not to a router.
+    pub(crate) by_hand: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) session: Session<Waker>,
+    /// How to wake the driver, while it sleeps.
+    pub(crate) driver: Option<Waker>,
+    /// The driver is running or about to: whoever queues something need not wake it. The driver resets this
+    /// under the lock, when it has seen that nothing is queued; so no wake-up is lost.
+    pub(crate) awake: bool,
+    waiters: Vec<Waiter>,
+    next_ticket: u64,
+    pub(crate) inbox: Inbox,
+    /// Room that was promised to permits and not used yet, in bytes.
+    pub(crate) promised: usize,
+    /// Bytes of answers that wait to be written, or fewer.
+    pub(crate) answers: usize,
+    /// Requests of the peer that it no longer waits for, and whose handlers are on their way out.
+    pub(crate) cancelled: Vec<Box<str>>,
+}
+
+/// Messages for `recv`.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    pub(crate) queue: VecDeque<Result<Message, RecvError>>,
+    pub(crate) bytes: usize,
+    /// `recv` has told somebody that no more will come.
+    pub(crate) end_seen: bool,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    ticket: u64,
+    on: On,
+    waker: Option<Waker>,
+}
+
+/// What a task waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum On {
+    /// Room in the queue of what goes out, or for one more request.
+    Room,
+    /// That what was queued has left.
+    Flush,
+    /// A message, or the end.
+    Receive,
+    /// That the conversation ends.
+    Close,
+}
+
+/// Wakers to be woken when the lock is released.
+pub(crate) type Wakes = Vec<Waker>;
+
+pub(crate) fn wake(wakes: impl IntoIterator<Item = Waker>) {
+    wakes.into_iter().for_each(Waker::wake);
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        peer: Peer,
+        connects: bool,
+        by_hand: bool,
+        now: Instant,
+    ) -> Arc<Self> {
+        let core = Core {
+            session: Session::new(&config, connects, now),
+            driver: None,
+            awake: true,
+            waiters: Vec::new(),
+            next_ticket: 0,
+            inbox: Inbox::default(),
+            promised: 0,
+            answers: 0,
+            cancelled: Vec::new(),
+        };
+        Arc::new(Self { core: Mutex::new(core), handles: AtomicUsize::new(0), config, peer, by_hand })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
+        // No code of a user runs under the lock, and ours leaves it consistent at every step.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `act` under the lock, then wakes whom it names.
+    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Core, &mut Wakes) -> R) -> R {
+        let mut wakes = Wakes::new();
+        let result = act(&mut self.lock(), &mut wakes);
+        wake(wakes);
+        result
+    }
+
+    /// Begins to close, for everyone.
+    pub(crate) fn close(&self, reason: CloseReason) {
+        let until = now() + self.config.limits.close_grace;
+        self.with(|core, wakes| {
+            if core.session.begin_close(reason, until) {
+                core.wake(On::Close, wakes);
+                core.wake(On::Room, wakes);
+                core.wake_driver(wakes);
+            }
+        });
+    }
+
+    pub(crate) fn add_handle(&self) {
+        self.handles.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes a handle away; the last one closes the connection.
+    pub(crate) fn drop_handle(&self) {
+        if self.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.close(CloseReason::Local);
+            // It may have been closing already, and only have waited for somebody to receive.
+            self.with(Core::wake_driver);
+        }
+    }
+
+    pub(crate) fn has_handles(&self) -> bool {
+        self.handles.load(Ordering::Acquire) > 0
+    }
+
+    /// Waits until `check`, run under the lock, gives something.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing and leaves no trace.
+    pub(crate) const fn wait<R, F>(&self, on: On, check: F) -> Wait<'_, F>
+    where
+        F: FnMut(&mut Core, &mut Wakes, Turn) -> Option<R> + Unpin,
+    {
+        Wait { shared: self, on, ticket: None, check }
+    }
+}
+
+/// The time, as tests may have set it.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Whether somebody came earlier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    First,
+    Behind,
+}
+
+impl Core {
+    /// Names those who wait for `on`, to be woken. They keep their place in the line until they have got what
+    /// they wait for.
+    pub(crate) fn wake(&mut self, on: On, wakes: &mut Wakes) {
+        if self.waiters.is_empty() {
+            return;
+        }
+        wakes.extend(self.waiters.iter_mut().filter(|waiter| waiter.on == on).filter_map(|w| w.waker.take()));
+    }
+
+    pub(crate) fn wake_driver(&mut self, wakes: &mut Wakes) {
+        if !self.awake {
+            self.awake = true;
+            wakes.extend(self.driver.take());
+        }
+    }
+
+    /// Whether a message may be queued now by somebody whose turn it is.
+    pub(crate) fn has_room(&self, limit: usize) -> bool {
+        self.session.queue_len() + self.promised < limit
+    }
+
+    /// The turn of somebody who has not waited yet.
+    pub(crate) fn turn(&self, on: On) -> Turn {
+        if self.waiters.iter().any(|waiter| waiter.on == on) { Turn::Behind } else { Turn::First }
+    }
+
+    /// Ends the conversation and tells everybody.
+    pub(crate) fn end(&mut self, reason: CloseReason, wakes: &mut Wakes) {
+        if self.session.phase() != Phase::Closed {
+            self.session.end(reason);
+        }
+        wakes.extend(self.session.pending().close());
+        for on in [On::Room, On::Flush, On::Receive, On::Close] {
+            self.wake(on, wakes);
+        }
+    }
+}
+
+/// The future of [`Shared::wait`].
+#[derive(Debug)]
+pub(crate) struct Wait<'a, F> {
+    shared: &'a Shared,
+    on: On,
+    ticket: Option<u64>,
+    check: F,
+}
+
+impl<R, F> Future for Wait<'_, F>
+where
+    F: FnMut(&mut Core, &mut Wakes, Turn) -> Option<R> + Unpin,
+{
+    type Output = R;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
+        let this = self.get_mut();
+        let mut wakes = Wakes::new();
+        let mut core = this.shared.lock();
+        let ahead =
+            |waiter: &Waiter| waiter.on == this.on && this.ticket.is_none_or(|own| waiter.ticket < own);
+        let turn = if core.waiters.iter().any(ahead) { Turn::Behind } else { Turn::First };
+        let result = (this.check)(&mut core, &mut wakes, turn);
+        if result.is_some() {
+            if let Some(ticket) = this.ticket.take() {
+                core.waiters.retain(|waiter| waiter.ticket != ticket);
+                // Whoever stood behind may have been told to wait for this one.
+                core.wake(this.on, &mut wakes);
+            }
+        } else {
+            let waker = Some(cx.waker().clone());
+            let ticket = *this.ticket.get_or_insert_with(|| {
+                core.next_ticket += 1;
+                core.next_ticket
+            });
+            match core.waiters.iter_mut().find(|waiter| waiter.ticket == ticket) {
+                Some(waiter) => waiter.waker = waker,
+                None => core.waiters.push(Waiter { ticket, on: this.on, waker }),
+            }
+        }
+        drop(core);
+        wake(wakes);
+        result.map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl<F> Drop for Wait<'_, F> {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket else { return };
+        let on = self.on;
+        self.shared.with(|core, wakes| {
+            core.waiters.retain(|waiter| waiter.ticket != ticket);
+            core.wake(on, wakes);
+        });
+    }
+}
