@@ -1,1 +1,3 @@
 //! Named messages over one socket.
+
+pub mod transport;
