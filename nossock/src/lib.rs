@@ -1,16 +1,23 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod client;
 mod codec;
+mod connect;
 mod limits;
 mod router;
+mod server;
 pub mod session;
 mod socket;
+pub mod transport;
 pub mod wire;
 
+pub use client::{Client, ClientError, ClientState, DownReason, Reconnect};
 pub use codec::{CodecError, FrameCodec};
+pub use connect::{ConnectError, Connector, connect};
 pub use limits::{Config, Limits, ServerLimits};
 pub use router::{HandlerError, Router};
+pub use server::{BindError, Drained, Server, ServerBuilder};
 pub use session::{CloseReason, Reject};
 pub use socket::{
     AnswerError, EncodedMessage, FromMessage, Incoming, IntoAnswer, IntoOutcome, Json, Message,

@@ -12,6 +12,9 @@ pub enum CloseReason {
     /// This side closed.
     #[error("closed by this side")]
     Local,
+    /// The server on this side is stopping.
+    #[error("this side is stopping")]
+    Stopped,
     /// The peer ended the stream between two frames, without a word.
     #[error("closed by the peer")]
     Peer,
@@ -35,6 +38,10 @@ pub enum CloseReason {
     /// This side ended with the process or its runtime still running, for the reason given.
     #[error("aborted: {0}")]
     Aborted(&'static str),
+    /// TLS failed after the handshake. Under TLS 1.3 this is how a client learns that its certificate was refused.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Tls(Arc<crate::transport::tls::TlsError>),
     /// The transport failed.
     #[error("the connection failed: {0}")]
     Io(#[source] Arc<io::Error>),
@@ -59,7 +66,12 @@ impl CloseReason {
     /// Whether both sides meant it, and nothing was cut.
     #[must_use]
     pub const fn is_clean(&self) -> bool {
-        matches!(self, Self::Local | Self::Peer | Self::PeerSaid { .. })
+        matches!(self, Self::Local | Self::Stopped | Self::Peer | Self::PeerSaid { .. })
+    }
+
+    /// Whether this side began it.
+    pub(crate) const fn is_ours(&self) -> bool {
+        matches!(self, Self::Local | Self::Stopped)
     }
 
     /// Whether it was found in what the peer sent, so that the transport still works.
@@ -74,7 +86,7 @@ impl CloseReason {
             Self::Protocol(_) | Self::Truncated(_) => CloseCode::Protocol,
             Self::TimedOut(TimedOut::Write) => CloseCode::SlowConsumer,
             Self::TimedOut(_) => CloseCode::Timeout,
-            Self::Aborted(_) => CloseCode::GoingAway,
+            Self::Stopped | Self::Aborted(_) => CloseCode::GoingAway,
             _ => CloseCode::Normal,
         };
         let message = if code == CloseCode::Normal { String::new() } else { self.to_string() };

@@ -321,7 +321,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             Phase::Draining => {
                 if self.is_idle() {
                     self.shared.with(|core, wakes| {
-                        let by_peer = !matches!(core.session.reason(), Some(CloseReason::Local));
+                        let by_peer = !core.session.reason().is_some_and(CloseReason::is_ours);
                         if self.shared.by_hand && by_peer && !core.inbox.end_seen && self.shared.has_handles()
                         {
                             return; // somebody may still receive what has come, and answer
@@ -478,5 +478,9 @@ impl<T> Drop for Driver<T> {
 }
 
 fn transport_failed(error: io::Error) -> CloseReason {
+    #[cfg(feature = "tls")]
+    if let Some(error) = crate::transport::tls::explain(&error) {
+        return CloseReason::Tls(Arc::new(error));
+    }
     CloseReason::Io(Arc::new(error))
 }

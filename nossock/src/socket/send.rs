@@ -104,6 +104,32 @@ impl EncodedMessage {
         Self::new(name, crate::wire::Body::Raw(body.into()))
     }
 
+    /// Bytes of the whole frame.
+    pub(crate) const fn len(&self) -> usize {
+        self.frame.len()
+    }
+
+    fn name(&self) -> String {
+        let head = crate::wire::Head::parse(&self.frame).ok().flatten();
+        let frame = head.and_then(|head| crate::wire::FrameRef::new(&self.frame, &head).ok());
+        frame.map_or_else(String::new, |frame| frame.name.to_owned())
+    }
+
+    /// Queues the frame; says whether there was room.
+    fn push(&self, shared: &Shared, core: &mut Core, wakes: &mut Wakes, turn: Turn) -> Result<bool, SendError> {
+        core.session.may_send().map_err(SendError::Closed)?;
+        let limit = core.session.max_body(shared.config.limits.max_body);
+        if self.body_len > limit as usize {
+            return Err(SendError::TooLarge { name: self.name(), size: self.body_len, limit });
+        }
+        if turn == Turn::Behind || !core.has_room(shared.config.limits.send_queue) {
+            return Ok(false);
+        }
+        core.session.encoded(&self.frame);
+        core.wake_driver(wakes);
+        Ok(true)
+    }
+
     fn new(name: &str, body: crate::wire::Body) -> Result<Self, SendError> {
         let body_len = body.as_bytes().len();
         check_size(name, body_len, u32::MAX)?;
@@ -246,29 +272,33 @@ impl Socket {
         full.map_or(Ok(()), |body| Err(TrySendError::Full(body)))
     }
 
+    /// Sends a message that was encoded before; waits while the send queue is full.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    /// As [`send`](Self::send).
+    pub async fn send_encoded(&self, message: &EncodedMessage) -> Result<(), SendError> {
+        self.shared
+            .wait(On::Room, |core, wakes, turn| match message.push(&self.shared, core, wakes, turn) {
+                Ok(true) => Some(Ok(())),
+                Ok(false) => None,
+                Err(error) => Some(Err(error)),
+            })
+            .await
+    }
+
     /// Sends a message that was encoded before, if there is room now.
     ///
     /// # Errors
     /// As [`try_send`](Self::try_send).
     pub fn try_send_encoded(&self, message: &EncodedMessage) -> Result<(), TrySendError> {
-        self.shared.with(|core, wakes| {
-            core.session.may_send().map_err(SendError::Closed)?;
-            let limit = core.session.max_body(self.shared.config.limits.max_body);
-            if message.body_len > limit as usize {
-                let name = crate::wire::Head::parse(&message.frame)
-                    .ok()
-                    .flatten()
-                    .and_then(|head| crate::wire::FrameRef::new(&message.frame, &head).ok())
-                    .map_or_else(String::new, |frame| frame.name.to_owned());
-                return Err(SendError::TooLarge { name, size: message.body_len, limit }.into());
-            }
-            if core.turn(On::Room) == Turn::Behind || !core.has_room(self.shared.config.limits.send_queue) {
-                return Err(TrySendError::Full(()));
-            }
-            core.session.encoded(&message.frame);
-            core.wake_driver(wakes);
-            Ok(())
-        })
+        let sent = self.shared.with(|core, wakes| {
+            let turn = core.turn(On::Room);
+            message.push(&self.shared, core, wakes, turn)
+        })?;
+        if sent { Ok(()) } else { Err(TrySendError::Full(())) }
     }
 
     /// Waits for room for one message.
@@ -342,6 +372,11 @@ impl Socket {
                 Some(Err(Unsent { bytes: queued - flushed, reason }))
             })
             .await
+    }
+
+    /// Begins to close for a reason of this side's own.
+    pub(crate) fn close_with(&self, reason: CloseReason) {
+        self.shared.close(reason);
     }
 
     /// Waits until the conversation ends, for whatever reason.
