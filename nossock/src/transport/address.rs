@@ -353,7 +353,11 @@ mod tests {
             ("example.org:65535", tcp("example.org", 65535), "tcp://example.org:65535"),
             ("[::1]:80", tcp("::1", 80), "tcp://[::1]:80"),
             ("tcp://[fe80::1%eth0]:80", tcp("fe80::1%eth0", 80), "tcp://[fe80::1%eth0]:80"),
-            ("tls://büro.example:1", Address::Tls { host: "büro.example".into(), port: 1 }, "tls://büro.example:1"),
+            (
+                "tls://büro.example:1",
+                Address::Tls { host: "büro.example".into(), port: 1 },
+                "tls://büro.example:1",
+            ),
             ("unix:/run/a.sock", path("/run/a.sock"), "unix:/run/a.sock"),
             ("unix:///run/a.sock", path("/run/a.sock"), "unix:/run/a.sock"),
             ("unix:a b.sock", path("a b.sock"), "unix:a b.sock"),
@@ -391,7 +395,10 @@ mod tests {
             ("a:80/x", "`/x` follows the port in `a:80/x`, and an address ends there"),
             ("unix:", "no path in `unix:`"),
             ("unix:@", "no path in `unix:@`"),
-            ("unix://run/a", "`unix://run/a` names a host: write unix:/path, or unix:path for a relative one"),
+            (
+                "unix://run/a",
+                "`unix://run/a` names a host: write unix:/path, or unix:path for a relative one",
+            ),
             ("unix:/a\0b", "a zero byte in the path of `unix:/a\\0b`"),
         ] {
             let error = text.parse::<Address>().unwrap_err();

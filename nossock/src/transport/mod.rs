@@ -14,6 +14,9 @@
 mod address;
 pub mod memory;
 pub mod tcp;
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub mod tls;
 #[cfg(unix)]
 pub mod unix;
 

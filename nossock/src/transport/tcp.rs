@@ -221,9 +221,19 @@ pub struct ListenError {
 impl Keepalive {
     fn probes(self) -> TcpKeepalive {
         let probes = TcpKeepalive::new().with_time(self.idle);
-        #[cfg(not(any(target_os = "openbsd", target_os = "haiku", target_os = "vita", target_os = "redox")))]
+        #[cfg(not(any(
+            target_os = "openbsd",
+            target_os = "haiku",
+            target_os = "vita",
+            target_os = "redox"
+        )))]
         let probes = probes.with_interval(self.interval);
-        #[cfg(not(any(target_os = "openbsd", target_os = "haiku", target_os = "vita", target_os = "redox")))]
+        #[cfg(not(any(
+            target_os = "openbsd",
+            target_os = "haiku",
+            target_os = "vita",
+            target_os = "redox"
+        )))]
         let probes = probes.with_retries(self.retries);
         probes
     }
@@ -263,7 +273,9 @@ fn in_turn(found: impl Iterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
 
 /// Tries each address, the next one when the last failed or did not answer in time; dropping the set of attempts
 /// aborts those that are still under way.
-async fn first_to_answer(mut waiting: VecDeque<SocketAddr>) -> Result<TcpStream, Vec<(SocketAddr, io::Error)>> {
+async fn first_to_answer(
+    mut waiting: VecDeque<SocketAddr>,
+) -> Result<TcpStream, Vec<(SocketAddr, io::Error)>> {
     let mut failed = Vec::new();
     let mut trying = JoinSet::new();
     loop {
@@ -337,7 +349,8 @@ mod tests {
     async fn options_reach_the_system_on_both_sides() {
         let listener = listen("127.0.0.1", 0, BACKLOG).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let keepalive = Keepalive { idle: Duration::from_secs(7), interval: Duration::from_secs(3), retries: 2 };
+        let keepalive =
+            Keepalive { idle: Duration::from_secs(7), interval: Duration::from_secs(3), retries: 2 };
         let options = TcpOptions { keepalive: Some(keepalive), ..TcpOptions::default() };
         let stream = connect("127.0.0.1", port, &options).await.unwrap();
         let socket = SockRef::from(&stream);

@@ -52,7 +52,10 @@ pub fn listen(address: &UnixAddress) -> Result<Listener, UnixError> {
                 bound => bound.map_err(error)?,
             };
             let file = fs::symlink_metadata(path).map_err(error)?;
-            Ok(Listener { inner, file: Some(SocketFile { path: path.clone(), id: (file.dev(), file.ino()) }) })
+            Ok(Listener {
+                inner,
+                file: Some(SocketFile { path: path.clone(), id: (file.dev(), file.ino()) }),
+            })
         }
         UnixAddress::Abstract(name) => {
             let inner = listen_abstract(name).map_err(|source| match source.kind() {
