@@ -69,7 +69,7 @@ fn measure_all(options: &Options) -> io::Result<()> {
     }
     let failures: usize = results.iter().map(|result| result.failures.len()).sum();
     if failures > 0 {
-        return Err(io::Error::other(format!("{failures} runs failed")));
+        return Err(io::Error::other(format!("{failures} runs failed or were left out")));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Once};
 use std::task::{Context, Poll};
 
+use futures_util::TryFutureExt;
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::version::TLS13;
@@ -155,14 +156,15 @@ impl Listener {
             let (tcp, _) = self.tcp.accept().await?;
             tcp.set_nodelay(true)?;
             let Some(acceptor) = acceptor.clone() else {
-                tokio::spawn(told(connection(Stream::Plain(tcp))));
+                // A combinator: an `async` block around it would hold the connection twice.
+                tokio::spawn(connection(Stream::Plain(tcp)).inspect_err(tell));
                 continue;
             };
             let connection = connection.clone();
             tokio::spawn(async move {
                 match acceptor.accept(tcp).await {
                     Ok(tls) => {
-                        tokio::spawn(told(connection(Stream::Tls(Box::new(tls.into())))));
+                        tokio::spawn(connection(Stream::Tls(Box::new(tls.into()))).inspect_err(tell));
                     }
                     Err(error) => tell(&error),
                 }
@@ -258,12 +260,7 @@ fn identity() -> io::Result<Identity> {
 }
 
 /// Says on stderr what ended a connection, unless the client has just gone.
-async fn told(connection: impl Future<Output = io::Result<()>>) {
-    if let Err(error) = connection.await {
-        tell(&error);
-    }
-}
-
+///
 /// Only the first is of interest: the others follow from it, ten thousand at times.
 fn tell(error: &io::Error) {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};

@@ -23,9 +23,13 @@ use crate::client;
 use crate::measure::{Burst, Sample, stride};
 use crate::messages::{Answer, Ask};
 use crate::net::{Door, Listener};
+use crate::rows::Load;
 
 /// A way to carry messages: how it is served, and how it is reached.
 pub(crate) trait Peer: 'static {
+    /// The rows it can be measured in.
+    const PART: Part = Part::All;
+
     type Link: Link;
 
     /// Serves all rows to everybody who connects, until dropped.
@@ -33,6 +37,14 @@ pub(crate) trait Peer: 'static {
 
     /// Connects to such a server.
     fn connect(door: &Door) -> impl Future<Output = io::Result<Self::Link>> + Send;
+}
+
+/// Which rows a peer can be measured in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Part {
+    All,
+    /// Those with requests.
+    Calls,
 }
 
 /// The client's end of a connection. A peer leaves out the rows it has no part in.
@@ -73,6 +85,14 @@ macro_rules! peers {
     ($($name:literal: $peer:ty),+ $(,)?) => {
         /// The names of all peers.
         pub(crate) const NAMES: &[&str] = &[$($name),+];
+
+        /// Whether the peer of that name can carry the load.
+        pub(crate) fn takes_part(name: &str, load: Load) -> bool {
+            match name {
+                $($name => <$peer>::PART == Part::All || matches!(load, Load::Calls { .. }),)+
+                _ => false,
+            }
+        }
 
         /// Serves as the peer of that name.
         pub(crate) async fn serve(name: &str, listener: Listener) -> io::Result<()> {

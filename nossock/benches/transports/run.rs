@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::measure::Sample;
 use crate::net::Invitation;
 use crate::options::{Memcpy, Options};
+use crate::peers::takes_part;
 use crate::rows::{Load, Row};
 use crate::{client, server};
 
@@ -54,7 +55,8 @@ impl PeerResult {
 
 /// Runs one row: reference, peer, reference, peer, … reference, for every round.
 pub(crate) fn row(row: Row, options: &Options, until: Instant) -> RowResult {
-    let reference = options.reference.as_deref().unwrap_or(row.reference);
+    let reference = options.reference.as_deref().filter(|peer| takes_part(peer, row.load));
+    let reference = reference.unwrap_or(row.reference);
     let peers: Vec<&str> = match &options.peers {
         Some(peers) => peers.iter().map(String::as_str).collect(),
         None => row.peers.to_vec(),
@@ -67,7 +69,12 @@ pub(crate) fn row(row: Row, options: &Options, until: Instant) -> RowResult {
         peers: vec![PeerResult::new(reference)],
         failures: Vec::new(),
     };
-    result.peers.extend(peers.iter().filter(|peer| **peer != reference).map(|peer| PeerResult::new(peer)));
+    result.peers.extend(
+        peers
+            .iter()
+            .filter(|peer| **peer != reference && takes_part(peer, row.load))
+            .map(|peer| PeerResult::new(peer)),
+    );
     let _spinners = (options.spin && matches!(row.load, Load::Calls { depth: 1, .. })).then(Spinners::start);
     for round in 1..=options.rounds {
         let mut runs = Vec::new();
@@ -78,6 +85,9 @@ pub(crate) fn row(row: Row, options: &Options, until: Instant) -> RowResult {
         runs.push(result.attempt(0, round, options, until));
         result.pair(&runs);
     }
+    if Instant::now() >= until {
+        result.failures.push("time was up before the last round was over".to_owned());
+    }
     result
 }
 
@@ -86,7 +96,6 @@ impl RowResult {
     fn attempt(&mut self, peer: usize, round: u32, options: &Options, until: Instant) -> Option<Sample> {
         let name = self.peers.get(peer)?.name.clone();
         if Instant::now() >= until {
-            self.failures.push(format!("{name}: no time left for round {round}"));
             return None;
         }
         match one(&self.row, &name, options) {

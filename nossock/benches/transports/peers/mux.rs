@@ -21,13 +21,15 @@ use crate::net::{Door, Listener};
 use super::by_hand::frame::{self, Frame};
 use super::by_hand::pump::{Handler, Pump};
 use super::rawj::Rawj;
-use super::{Caller, Link, Peer, calls_from_tasks};
+use super::{Caller, Link, Part, Peer, calls_from_tasks};
 
 /// The reference for requests.
 #[derive(Debug)]
 pub(crate) struct Mux;
 
 impl Peer for Mux {
+    const PART: Part = Part::Calls;
+
     type Link = Multiplexed;
 
     async fn serve(listener: Listener) -> io::Result<()> {

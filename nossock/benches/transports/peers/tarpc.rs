@@ -13,13 +13,15 @@ use crate::measure::Burst;
 use crate::messages::{Answer, Ask};
 use crate::net::{Door, Listener};
 
-use super::{Caller, Link, Peer, calls_from_tasks};
+use super::{Caller, Link, Part, Peer, calls_from_tasks};
 
 /// The peer.
 #[derive(Debug)]
 pub(crate) struct Tarpc;
 
 impl Peer for Tarpc {
+    const PART: Part = Part::Calls;
+
     type Link = Rpc;
 
     async fn serve(listener: Listener) -> io::Result<()> {
