@@ -343,7 +343,9 @@ impl Shared {
             };
             match socket.send_encoded(&next).await {
                 // The peer's limit is known only now: this one will never fit.
-                Err(error @ SendError::TooLarge { .. }) => tracing::warn!(%error, "dropped from the offline queue"),
+                Err(error @ SendError::TooLarge { .. }) => {
+                    tracing::warn!(%error, "dropped from the offline queue")
+                }
                 sent => sent?,
             }
             let mut inner = self.lock();

@@ -1,6 +1,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
+
+use crate::Config;
 use crate::router::{Router, Routes};
 use crate::socket::{Peer, Side, Socket};
 #[cfg(feature = "tls")]
@@ -8,7 +11,6 @@ use crate::transport::tls::{ClientTls, Negotiated, TlsError, TlsSetupError};
 #[cfg(unix)]
 use crate::transport::unix;
 use crate::transport::{Address, AddressError, tcp};
-use crate::{Config, transport};
 
 /// Connects to an address, with messages to be [received](Socket::recv) by hand.
 ///
@@ -125,44 +127,88 @@ impl Connector {
         self.open(Some(router.into_routes())).await
     }
 
+    /// Uses a TCP connection that is there already, through a proxy perhaps; over `tls://` the handshake follows,
+    /// with the host of the address as the name to verify. Messages are [received](Socket::recv) by hand.
+    ///
+    /// # Errors
+    /// As [`connect`]; and when the address is that of a Unix socket.
+    ///
+    /// # Cancel safety
+    /// As [`connect`].
+    pub async fn connect_over(&self, stream: TcpStream) -> Result<Socket, ConnectError> {
+        self.in_time(self.greet(stream, None)).await
+    }
+
+    /// As [`connect_over`](Self::connect_over), with messages handled by a router.
+    ///
+    /// # Errors
+    /// As [`connect_over`](Self::connect_over).
+    ///
+    /// # Cancel safety
+    /// As [`connect`].
+    pub async fn connect_routed_over<S>(
+        &self,
+        stream: TcpStream,
+        router: Router<S>,
+    ) -> Result<Socket, ConnectError>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        self.in_time(self.greet(stream, Some(router.into_routes()))).await
+    }
+
     pub(crate) async fn open(&self, routes: Option<Arc<Routes>>) -> Result<Socket, ConnectError> {
+        self.in_time(self.attempt(routes)).await
+    }
+
+    async fn in_time(
+        &self,
+        attempt: impl Future<Output = Result<Socket, ConnectError>>,
+    ) -> Result<Socket, ConnectError> {
         let after = self.config.limits.connect;
         // Boxed: what a handshake needs is not to be carried along by everyone who awaits this.
-        let attempt = Box::pin(self.attempt(routes));
-        match tokio::time::timeout(after, attempt).await {
+        match tokio::time::timeout(after, Box::pin(attempt)).await {
             Ok(result) => result,
             Err(_) => Err(ConnectError::TimedOut { address: self.address.clone(), after }),
         }
     }
 
     async fn attempt(&self, routes: Option<Arc<Routes>>) -> Result<Socket, ConnectError> {
-        let config = Arc::clone(&self.config);
         match &self.address {
-            Address::Tcp { host, port } => {
-                let stream = tcp::connect(host, *port, &self.tcp).await?;
-                let peer = Peer { address: stream.peer_addr().ok(), ..Peer::default() };
-                Ok(Socket::spawn(stream, Side::Client, config, routes, peer))
-            }
-            #[cfg(feature = "tls")]
-            Address::Tls { host, port } => {
-                let tls = match &self.tls {
-                    Some(tls) => tls.clone(),
-                    None => ClientTls::new()?,
-                };
-                let stream = tcp::connect(host, *port, &self.tcp).await?;
-                let address = stream.peer_addr().ok();
-                let stream = tls.connect(stream, host).await?;
-                let tls = Some(Arc::new(Negotiated::of(&stream)));
-                let peer = Peer { address, tls, ..Peer::default() };
-                Ok(Socket::spawn(stream, Side::Client, config, routes, peer))
+            Address::Tcp { host, port } | Address::Tls { host, port } => {
+                #[cfg(not(feature = "tls"))]
+                if self.address.is_tls() {
+                    return Err(ConnectError::Unsupported { scheme: "tls" });
+                }
+                self.greet(tcp::connect(host, *port, &self.tcp).await?, routes).await
             }
             #[cfg(unix)]
             Address::Unix(address) => {
                 let stream = unix::connect(address).await?;
                 let peer = Peer { unix: unix::PeerCredentials::of(&stream).ok(), ..Peer::default() };
+                Ok(Socket::spawn(stream, Side::Client, Arc::clone(&self.config), routes, peer))
+            }
+            #[cfg(not(unix))]
+            Address::Unix(_) => Err(ConnectError::Unsupported { scheme: "unix" }),
+        }
+    }
+
+    /// Makes a socket of a TCP connection, with TLS where the address says so.
+    async fn greet(&self, stream: TcpStream, routes: Option<Arc<Routes>>) -> Result<Socket, ConnectError> {
+        let config = Arc::clone(&self.config);
+        let peer = Peer { address: stream.peer_addr().ok(), ..Peer::default() };
+        match &self.address {
+            Address::Tcp { .. } => Ok(Socket::spawn(stream, Side::Client, config, routes, peer)),
+            #[cfg(feature = "tls")]
+            Address::Tls { host, .. } => {
+                let tls = match &self.tls {
+                    Some(tls) => tls.clone(),
+                    None => ClientTls::new()?,
+                };
+                let stream = tls.connect(stream, host).await?;
+                let peer = Peer { tls: Some(Arc::new(Negotiated::of(&stream))), ..peer };
                 Ok(Socket::spawn(stream, Side::Client, config, routes, peer))
             }
-            #[allow(unreachable_patterns, reason = "every transport may be compiled in")]
             other => Err(ConnectError::Unsupported { scheme: other.scheme() }),
         }
     }
@@ -228,7 +274,7 @@ impl From<std::convert::Infallible> for AddressError {
     }
 }
 
-impl transport::Address {
+impl Address {
     pub(crate) const fn is_tls(&self) -> bool {
         matches!(self, Self::Tls { .. })
     }

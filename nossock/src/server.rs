@@ -129,6 +129,29 @@ impl Server {
         Ok(ServerBuilder { address, options: Options::default() })
     }
 
+    fn new(address: Address, listener: Listener, options: Options) -> Result<Self, BindError> {
+        #[cfg(not(feature = "tls"))]
+        if address.is_tls() {
+            return Err(BindError::Unsupported { scheme: address.scheme() });
+        }
+        #[cfg(feature = "tls")]
+        if address.is_tls() && options.tls.is_none() {
+            return Err(BindError::NoIdentity { address });
+        }
+        let real = match &listener {
+            Listener::Tcp(listener) => listener.local_addr().ok(),
+            #[cfg(unix)]
+            Listener::Unix(_) => None,
+        };
+        let address = match real {
+            Some(real) => address.with_port(real.port()),
+            None => address,
+        };
+        #[cfg(feature = "tls")]
+        let options = Options { tls: options.tls.filter(|_| address.is_tls()), ..options };
+        Ok(Self { address, listener, options })
+    }
+
     /// Where it listens, with the real port.
     #[must_use]
     pub const fn address(&self) -> &Address {
@@ -230,13 +253,7 @@ impl ServerBuilder {
     /// Dropping it listens nowhere.
     pub async fn listen(self) -> Result<Server, BindError> {
         let Self { address, options } = self;
-        #[cfg(feature = "tls")]
-        if address.is_tls() && options.tls.is_none() {
-            return Err(BindError::NoIdentity { address });
-        }
         let listener = match &address {
-            #[cfg(not(feature = "tls"))]
-            Address::Tls { .. } => return Err(BindError::Unsupported { scheme: address.scheme() }),
             Address::Tcp { host, port } | Address::Tls { host, port } => {
                 Listener::Tcp(tcp::listen(host, *port, options.limits.backlog).await?)
             }
@@ -245,15 +262,19 @@ impl ServerBuilder {
             #[cfg(not(unix))]
             Address::Unix(_) => return Err(BindError::Unsupported { scheme: address.scheme() }),
         };
-        let address = match &listener {
-            Listener::Tcp(tcp) => match tcp.local_addr() {
-                Ok(real) => address.with_port(real.port()),
-                Err(_) => address,
-            },
-            #[cfg(unix)]
-            Listener::Unix(_) => address,
-        };
-        Ok(Server { address, listener, options })
+        Server::new(address, listener, options)
+    }
+
+    /// Uses a TCP listener that is there already: handed over by a supervisor, or made with options of its own.
+    ///
+    /// # Errors
+    /// When the address is `tls://` and there is no certificate, or it is that of a Unix socket.
+    pub fn listen_on(self, listener: TcpListener) -> Result<Server, BindError> {
+        let Self { address, options } = self;
+        if matches!(address, Address::Unix(_)) {
+            return Err(BindError::Unsupported { scheme: address.scheme() });
+        }
+        Server::new(address, Listener::Tcp(listener), options)
     }
 
     /// Listens, and serves until `shutdown` is ready.
@@ -294,6 +315,7 @@ struct Pool {
 struct PoolShared {
     options: Options,
     connections: Arc<Semaphore>,
+    #[cfg(feature = "tls")]
     handshakes: Semaphore,
     state: Mutex<PoolState>,
 }
@@ -324,6 +346,7 @@ impl PoolShared {
     fn new(options: Options) -> Self {
         Self {
             connections: Arc::new(Semaphore::new(options.limits.connections.min(Semaphore::MAX_PERMITS))),
+            #[cfg(feature = "tls")]
             handshakes: Semaphore::new(options.limits.handshakes.min(Semaphore::MAX_PERMITS)),
             options,
             state: Mutex::default(),

@@ -74,6 +74,15 @@ pub enum Side {
     Server,
 }
 
+impl std::fmt::Display for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        })
+    }
+}
+
 impl Socket {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         shared.add_handle();

@@ -116,7 +116,13 @@ impl EncodedMessage {
     }
 
     /// Queues the frame; says whether there was room.
-    fn push(&self, shared: &Shared, core: &mut Core, wakes: &mut Wakes, turn: Turn) -> Result<bool, SendError> {
+    fn push(
+        &self,
+        shared: &Shared,
+        core: &mut Core,
+        wakes: &mut Wakes,
+        turn: Turn,
+    ) -> Result<bool, SendError> {
         core.session.may_send().map_err(SendError::Closed)?;
         let limit = core.session.max_body(shared.config.limits.max_body);
         if self.body_len > limit as usize {

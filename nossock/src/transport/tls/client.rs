@@ -16,7 +16,8 @@ use super::authorities::Authorities;
 use super::looks_like::{FIRST_BYTES, LooksLike};
 use super::setup::{self, Common};
 use super::verify::AsPresented;
-use super::{Fingerprint, Identity, Side, TlsError, TlsSetupError, TlsVersion};
+use super::{Fingerprint, Identity, TlsError, TlsSetupError, TlsVersion};
+use crate::Side;
 
 /// How a client uses TLS; cheap to clone, and to share among connections, which then resume each other's sessions.
 ///

@@ -9,25 +9,7 @@ use rustls_pki_types::UnixTime;
 
 use super::verify::NotPinned;
 use super::{Fingerprint, LooksLike};
-
-/// One of the two sides of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Side {
-    /// The one that connected.
-    Client,
-    /// The one that accepted.
-    Server,
-}
-
-impl fmt::Display for Side {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Client => "client",
-            Self::Server => "server",
-        })
-    }
-}
+use crate::Side;
 
 /// Why a TLS connection was not made, or broke.
 ///
@@ -203,6 +185,12 @@ pub fn explain(error: &io::Error) -> Option<TlsError> {
 }
 
 impl TlsError {
+    /// Whether trying again would give the same, until somebody changes a certificate or a setting.
+    #[must_use]
+    pub const fn is_permanent(&self) -> bool {
+        !matches!(self, Self::Protocol { .. } | Self::CutOff { .. } | Self::Io { .. })
+    }
+
     /// What the error of a handshake means; `peer` is the other side, `wanted` the name it should have.
     pub(super) fn of_handshake(error: io::Error, peer: Side, wanted: &str) -> Self {
         match rustls_error(&error).cloned() {

@@ -37,7 +37,7 @@ mod subject;
 mod verify;
 
 pub use client::{ClientTls, ClientTlsBuilder};
-pub use error::{Side, TlsError, explain};
+pub use error::{TlsError, explain};
 pub use identity::{Identity, IdentityError, Passphrase, PemOrigin};
 pub use looks_like::LooksLike;
 pub use negotiated::{ChannelBinding, Negotiated, TlsVersion};

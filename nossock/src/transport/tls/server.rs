@@ -13,7 +13,8 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 use super::authorities::Authorities;
 use super::looks_like::{FIRST_BYTES, LooksLike};
 use super::setup::{self, Common};
-use super::{Identity, Side, TlsError, TlsSetupError, TlsVersion};
+use super::{Identity, TlsError, TlsSetupError, TlsVersion};
+use crate::Side;
 
 /// What a peer that does not speak TLS is told, in case it can tell: the fatal alert `unexpected_message`.
 const NOT_TLS: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x0a];
