@@ -61,6 +61,8 @@ pub(crate) struct Driver<T> {
     write_since: Option<Instant>,
     /// Whole frames may be left in `input`, because handling was held back.
     undecoded: bool,
+    /// Nothing was read because too much waited.
+    held: bool,
     /// No more is decoded: the peer ended its stream, or sent what cannot be frames.
     deaf: bool,
     input_ended: bool,
@@ -112,6 +114,7 @@ impl<T> Driver<T> {
             frame_since: None,
             write_since: None,
             undecoded: false,
+            held: false,
             deaf: false,
             input_ended: false,
             unflushed: false,
@@ -132,8 +135,7 @@ impl<T> Driver<T> {
         if self.backlog_bytes >= self.limits().receive_queue {
             return true;
         }
-        let core = self.shared.lock();
-        core.inbox.bytes >= self.limits().receive_queue || core.answers >= self.limits().send_queue
+        self.shared.lock().is_held_back(self.limits())
     }
 
     /// Nothing more is to be understood from the peer, for this reason.
@@ -193,7 +195,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if self.deaf {
             return self.poll_discard(cx);
         }
-        if self.is_held_back() {
+        self.held = self.is_held_back();
+        if self.held {
             self.frame_since = None; // it is us who make it wait
             return Poll::Pending;
         }
@@ -405,7 +408,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
         let mut core = self.shared.lock();
         let blocked = self.write_since.is_some();
-        if core.session.has_output() && !blocked {
+        let released = self.held
+            && self.backlog_bytes < self.limits().receive_queue
+            && !core.is_held_back(&self.shared.config.limits);
+        if released || (core.session.has_output() && !blocked) {
             return Ok(Poll::Ready(()));
         }
         if self.output.is_empty() && !blocked {

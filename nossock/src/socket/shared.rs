@@ -56,6 +56,27 @@ pub(crate) struct Inbox {
     pub(crate) end_seen: bool,
 }
 
+impl Inbox {
+    pub(crate) fn push(&mut self, item: Result<Message, RecvError>) {
+        self.bytes += Self::cost(&item);
+        self.queue.push_back(item);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Result<Message, RecvError>> {
+        let item = self.queue.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(Self::cost(&item));
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        Some(item)
+    }
+
+    /// Bytes that an item counts; one that was refused holds a name at most.
+    fn cost(item: &Result<Message, RecvError>) -> usize {
+        item.as_ref().map_or(320, Message::cost)
+    }
+}
+
 #[derive(Debug)]
 struct Waiter {
     ticket: u64,
@@ -191,6 +212,11 @@ impl Core {
     /// Whether a message may be queued now by somebody whose turn it is.
     pub(crate) fn has_room(&self, limit: usize) -> bool {
         self.session.queue_len() + self.promised < limit
+    }
+
+    /// Whether messages for `recv`, or answers that the peer does not take, are so many that nothing is read.
+    pub(crate) const fn is_held_back(&self, limits: &crate::Limits) -> bool {
+        self.inbox.bytes >= limits.receive_queue || self.answers >= limits.send_queue
     }
 
     /// The turn of somebody who has not waited yet.

@@ -55,20 +55,21 @@ impl<T> Driver<T> {
         self.shared.lock().session.heard(now());
         self.undecoded = false;
         loop {
-            match self.decoder.next(&mut self.input)? {
-                Next::Frame(head) if head.kind() == Kind::Control => self.control(&head),
-                Next::Frame(head) => {
-                    let answered = self.frame(&head, cx);
-                    // A few bytes may ask for a large answer: look after each.
-                    if answered && self.is_held_back() {
-                        self.undecoded = true;
-                        return Ok(());
-                    }
+            let answered = match self.decoder.next(&mut self.input)? {
+                Next::Frame(head) if head.kind() == Kind::Control => {
+                    self.control(&head);
+                    true
                 }
-                Next::TooLarge { name, size, .. } => self.too_large(name, size),
+                Next::Frame(head) => self.frame(&head, cx),
+                Next::TooLarge { name, size, .. } => {
+                    self.too_large(name, size);
+                    true
+                }
                 Next::Incomplete => break,
-            }
-            if self.deaf {
+            };
+            // A few bytes may ask for a large answer: look after each that may have made one.
+            if answered && (self.deaf || self.is_held_back()) {
+                self.undecoded = !self.deaf;
                 return Ok(());
             }
         }
@@ -85,7 +86,9 @@ impl<T> Driver<T> {
         let body = frame.get(head.body_at()..).unwrap_or_default();
         let (cancelled, phase) = {
             let mut core = self.shared.lock();
+            let before = core.session.queue_len();
             let cancelled = core.session.control_received(body, &self.shared.config, now());
+            core.answers += core.session.queue_len() - before; // a pong is an answer too
             (cancelled, core.session.phase())
         };
         if let Some(id) = cancelled {
@@ -146,7 +149,7 @@ impl<T> Driver<T> {
         self.report(&HandlerError::Refused(refused.clone()));
         if self.shared.by_hand {
             self.shared.with(|core, wakes| {
-                core.inbox.queue.push_back(Err(RecvError::Refused(refused)));
+                core.inbox.push(Err(RecvError::Refused(refused)));
                 core.wake(On::Receive, wakes);
             });
         }
@@ -211,7 +214,7 @@ impl<T> Driver<T> {
             if let Some(message) = self.split(head) {
                 self.set_aside(message, closing);
             }
-            return false;
+            return true;
         };
         let kept: Bytes;
         let whole: &[u8] = if route.endpoint.keeps_body() {
@@ -294,8 +297,7 @@ impl<T> Driver<T> {
         }
         if self.shared.by_hand {
             self.shared.with(|core, wakes| {
-                core.inbox.bytes += message.cost();
-                core.inbox.queue.push_back(Ok(message));
+                core.inbox.push(Ok(message));
                 core.wake(On::Receive, wakes);
             });
             return;
@@ -365,7 +367,11 @@ impl<T> Driver<T> {
                 Err(error) => error.id(),
             };
             panicked += usize::from(ended.is_err_and(|error| error.is_panic()));
-            running.ids.retain(|(_, task)| task.id() != id);
+            let at = running.ids.iter().position(|(_, task)| task.id() == id);
+            if let Some((id, _)) = at.map(|at| running.ids.swap_remove(at)) {
+                // It may have answered before it heard of being cancelled.
+                self.shared.lock().cancelled.retain(|cancelled| *cancelled != id);
+            }
         }
         if running.ids.is_empty() {
             self.running = None;
