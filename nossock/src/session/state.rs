@@ -30,7 +30,7 @@ pub struct Session<W> {
     stats: Stats,
 }
 
-/// How far the conversation has come; see the [module](self) for the picture.
+/// How far the conversation has come; see the [module](crate::session) for the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(clippy::exhaustive_enums, reason = "a driver has to know them all")]
 pub enum Phase {
