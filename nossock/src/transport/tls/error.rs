@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use rustls::{AlertDescription, CertificateError, Error as Rustls};
@@ -292,7 +293,9 @@ fn refused(alert: AlertDescription) -> TlsError {
 /// Takes a name out of the way the verifier shows it: `DnsName("a.example")`, `IpAddress(127.0.0.1)`.
 fn bare_name(shown: &str) -> String {
     let inner = shown.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
-    inner.unwrap_or(shown).trim_matches('"').to_owned()
+    let bare = inner.unwrap_or(shown).trim_matches('"');
+    // The verifier writes `::1` as `0::1`.
+    bare.parse::<IpAddr>().map_or_else(|_| bare.to_owned(), |address| address.to_string())
 }
 
 fn system_time(time: UnixTime) -> Option<SystemTime> {
@@ -378,6 +381,7 @@ mod tests {
     fn names_are_listed_without_trusting_them() {
         assert_eq!(bare_name("DnsName(\"a.example\")"), "a.example");
         assert_eq!(bare_name("IpAddress(127.0.0.1)"), "127.0.0.1");
+        assert_eq!(bare_name("IpAddress(0::1)"), "::1");
         assert_eq!(bare_name("DirectoryName"), "DirectoryName");
         let names = ["a".to_owned(), "\u{1b}[2J".to_owned()];
         assert_eq!(Names(&names).to_string(), "\"a\", \"\\u{1b}[2J\"");
