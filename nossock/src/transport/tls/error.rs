@@ -156,6 +156,15 @@ pub enum TlsError {
         /// What rustls says.
         source: Rustls,
     },
+    /// The peer refused with the one alert that says nothing. Under TLS 1.2, OpenSSL (and Node with it) sends it to a
+    /// client without a certificate, where rustls says what is missing.
+    #[error(
+        "the peer refused the handshake and did not say why: it may require a client certificate, to be given with `identity`, or have no cipher suite in common"
+    )]
+    Refused {
+        /// What rustls says.
+        source: Rustls,
+    },
     /// The peer does not speak TLS.
     #[error("the peer does not speak TLS: {looks_like}")]
     NotTls {
@@ -274,9 +283,10 @@ fn refused(alert: AlertDescription) -> TlsError {
     let reason = match alert {
         AlertDescription::CertificateRequired => return TlsError::ClientCertificateRequired { source },
         AlertDescription::NoApplicationProtocol => return TlsError::NoCommonProtocol { source },
-        AlertDescription::HandshakeFailure
-        | AlertDescription::ProtocolVersion
-        | AlertDescription::InsufficientSecurity => return TlsError::Incompatible { source },
+        AlertDescription::HandshakeFailure => return TlsError::Refused { source },
+        AlertDescription::ProtocolVersion | AlertDescription::InsufficientSecurity => {
+            return TlsError::Incompatible { source };
+        }
         AlertDescription::UnknownCA => "it does not trust who issued it",
         // What OpenSSL and rustls say of a name that is not the one they wanted, and of a damaged certificate.
         AlertDescription::BadCertificate => "it has another name, or cannot be read",
@@ -398,6 +408,7 @@ mod tests {
             alert(AlertDescription::CertificateRequired),
             TlsError::ClientCertificateRequired { .. }
         ));
+        assert!(matches!(alert(AlertDescription::HandshakeFailure), TlsError::Refused { .. }));
         assert!(matches!(alert(AlertDescription::UnknownCA), TlsError::OurCertificateRefused { .. }));
         let broken = explain(&io::Error::other(Rustls::DecryptError)).unwrap();
         assert!(matches!(broken, TlsError::Protocol { source: Rustls::DecryptError }));
