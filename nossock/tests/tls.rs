@@ -11,10 +11,10 @@ mod common;
 use std::io;
 use std::sync::Arc;
 
+use nossock::Side;
 use nossock::transport::memory;
 use nossock::transport::tls::{
-    ClientCertificates, ClientTls, LooksLike, Negotiated, ServerTls, Side, TlsError, TlsSetupError,
-    TlsVersion,
+    ClientCertificates, ClientTls, LooksLike, Negotiated, ServerTls, TlsError, TlsSetupError, TlsVersion,
 };
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::pem::PemObject as _;
