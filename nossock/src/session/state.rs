@@ -206,11 +206,9 @@ impl<W> Session<W> {
         true
     }
 
-    /// Gives back memory that an idle conversation does not need.
-    pub(crate) fn release_memory(&mut self) {
-        if self.outbox.is_empty() {
-            self.outbox.clear(0);
-        }
+    /// What is queued.
+    pub(crate) const fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     /// Notes that `n` of the taken bytes were written.

@@ -125,7 +125,7 @@ impl Outgoing<'_> {
         let name = ["req:", self.name, ":", text.as_str()];
         let name_len =
             u8::try_from(name.iter().map(|part| part.len()).sum::<usize>()).expect("within MAX_NAME");
-        core.session.frame(self.kind, name_len, &name, body.into());
+        core.frame(self.kind, name_len, &name, body.into());
         core.wake_driver(wakes);
         Ok(Ok(id))
     }

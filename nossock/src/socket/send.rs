@@ -131,7 +131,7 @@ impl EncodedMessage {
         if turn == Turn::Behind || !core.has_room(shared.config.limits.send_queue) {
             return Ok(false);
         }
-        core.session.encoded(&self.frame);
+        core.encoded(&self.frame);
         core.wake_driver(wakes);
         Ok(true)
     }
@@ -188,7 +188,7 @@ impl Outgoing<'_> {
         if turn == Turn::Behind || !core.has_room(shared.config.limits.send_queue) {
             return Ok((Pushed::Full, Some(body.into_bytes())));
         }
-        core.session.frame(self.kind, self.name_len, &[self.name], body.into());
+        core.frame(self.kind, self.name_len, &[self.name], body.into());
         core.wake_driver(wakes);
         Ok((Pushed::Done, None))
     }
@@ -418,7 +418,7 @@ impl Permit<'_> {
         self.shared.with(|core, wakes| {
             core.session.may_send().map_err(SendError::Closed)?;
             check_size(out.name, body.len(), core.session.max_body(self.shared.config.limits.max_body))?;
-            core.session.frame(out.kind, out.name_len, &[out.name], body.into());
+            core.frame(out.kind, out.name_len, &[out.name], body.into());
             core.wake_driver(wakes);
             Ok(())
         })
