@@ -181,13 +181,13 @@ impl<W> Session<W> {
     }
 
     /// Queues a frame that is encoded already.
-    pub(crate) fn encoded(&mut self, frame: &Bytes) {
-        if frame.len() >= Outbox::LARGE {
-            self.outbox.push(frame.clone());
-        } else {
-            self.outbox.small().extend_from_slice(frame);
-        }
+    pub(crate) fn whole(&mut self, frame: Payload<'_>) {
         self.queued += frame.len() as u64;
+        match frame {
+            Payload::Owned(bytes) if bytes.len() >= Outbox::LARGE => self.outbox.push(bytes),
+            Payload::Owned(bytes) => self.outbox.small().extend_from_slice(&bytes),
+            Payload::Borrowed(bytes) => self.outbox.small().extend_from_slice(bytes),
+        }
     }
 
     fn control(&mut self, control: &Control<'_>) {

@@ -90,7 +90,10 @@ const READS_PER_WRITE: u32 = 4;
 const TURNS: u32 = 64;
 
 /// What the output may keep between two writes, in bytes.
-const KEEP: usize = 64 * 1024;
+const KEEP: usize = 512 * 1024;
+
+/// As much output as is left for others to add to, in bytes, when they are about to.
+const SMALL_OUTPUT: usize = 16 * 1024;
 
 /// Pieces of one vectored write.
 const PIECES: usize = 16;
@@ -460,7 +463,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             return false;
         }
         let queued = core.session.queue_len();
-        self.yielded = queued > 0 && queued < KEEP / 4 && core.session.pending().len().max(running) > 1;
+        self.yielded = queued > 0 && queued < SMALL_OUTPUT && core.session.pending().len().max(running) > 1;
         self.yielded
     }
 }

@@ -30,8 +30,8 @@ pub(crate) fn give_back(buffer: &mut BytesMut) {
     }
 }
 
-/// What a thread may keep to write from, in bytes, twice.
-const KEEP_OUTPUT: usize = 64 * 1024;
+/// What a thread may keep to write from, in bytes, twice: a full send queue of the default size.
+const KEEP_OUTPUT: usize = 512 * 1024;
 
 /// Takes one of the thread's buffers, if there is one.
 pub(crate) fn take_output(buffer: &mut Vec<u8>) {

@@ -8,8 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use super::memory;
 use super::message::{Message, RecvError};
 use super::peer::Peer;
@@ -252,9 +250,9 @@ impl Core {
     }
 
     /// Queues a frame that is encoded already.
-    pub(crate) fn encoded(&mut self, frame: &Bytes) {
+    pub(crate) fn whole(&mut self, frame: Payload<'_>) {
         self.lend_buffer();
-        self.session.encoded(frame);
+        self.session.whole(frame);
     }
 
     fn lend_buffer(&mut self) {

@@ -87,6 +87,10 @@ impl<T> Driver<T> {
                 other => break other,
             };
             let Next::Frame(head) = &next else { break Ok(next) };
+            // Most frames are not answers, and then their names are looked at elsewhere, and only once.
+            if !self.input.get(2..).is_some_and(|rest| rest.starts_with(b"resp:")) {
+                break Ok(next);
+            }
             let frame = FrameRef::new(&self.input, head).map(|frame| RequestName::parse(frame.name));
             let Ok(Some(RequestName::Answer { id, .. })) = frame else { break Ok(next) };
             let core = core.get_or_insert_with(|| self.shared.lock());
@@ -183,53 +187,67 @@ impl<T> Driver<T> {
     /// Handles the message or request at the front of the input: starts its handler, or puts it where it waits. Says
     /// whether it may have been answered.
     fn frame(&mut self, head: &Head, closing: bool, cx: &mut Context<'_>) -> bool {
+        let name_end = head.body_at() - 4;
+        if let Some(route) = self.last.take()
+            && let Some(id) = self.input.get(2..name_end).and_then(|name| route.matches(name))
+            && !closing
+            && !self.must_wait(route.is_request)
+            && !route.endpoint.keeps_body()
+        {
+            // The message before had the same name, so it is known to be text, and whose it is.
+            let body = self.input.get(head.body_at()..head.frame_len()).unwrap_or_default();
+            let incoming =
+                Incoming { name: &route.name, kind: head.kind(), body, owned: None, shared: &self.shared };
+            let outcome = start(&route, &incoming, id, &mut self.slot, cx);
+            self.input.advance(head.frame_len());
+            let is_request = route.is_request;
+            self.last = Some(route);
+            self.conclude(outcome);
+            return is_request;
+        }
+        self.other_frame(head, closing, cx)
+    }
+
+    fn other_frame(&mut self, head: &Head, closing: bool, cx: &mut Context<'_>) -> bool {
         let Ok(frame) = FrameRef::new(&self.input, head) else {
             self.input.advance(head.frame_len());
             self.refuse(Refused::BadName);
             return true;
         };
-        let (name, id) = match RequestName::parse(frame.name) {
-            Some(RequestName::Request { name, id }) => (name, Some(id)),
-            _ => (frame.name, None),
+        let (name, is_request) = match RequestName::parse(frame.name) {
+            Some(RequestName::Request { name, .. }) => (name, true),
+            _ => (frame.name, false),
         };
-        let route = match (self.last.take(), &self.routes) {
-            (Some(last), _) if last.is_request == id.is_some() && *last.name == *name && !name.is_empty() => {
-                Some(last)
-            }
-            (_, Some(routes)) => routes.find(name, id.is_some()).cloned(),
-            (_, None) => None,
-        };
-        let Some(route) = route.filter(|route| !closing && !self.must_wait(route.is_request)) else {
+        let route = self.routes.as_ref().and_then(|routes| routes.find(name, is_request).cloned());
+        let Some(route) = route.filter(|_| !closing && !self.must_wait(is_request)) else {
             if let Some(message) = self.split(head) {
                 self.set_aside(message, closing);
             }
             return true;
         };
-        let is_request = route.is_request;
-        let outcome = if route.endpoint.keeps_body() {
-            let whole = self.input.split_to(head.frame_len()).freeze();
-            let frame = FrameRef::new(&whole, head).expect("the name has been looked at");
-            let (name, id) = match RequestName::parse(frame.name) {
-                Some(RequestName::Request { name, id }) => (name, Some(id)),
-                _ => (frame.name, None),
-            };
-            let body = whole.slice(head.body_at()..);
-            let incoming =
-                Incoming { name, kind: frame.kind, body: &body, owned: Some(&body), shared: &self.shared };
-            start(&route, &incoming, id, &mut self.slot, cx)
-        } else {
-            let incoming =
-                Incoming { name, kind: frame.kind, body: frame.body, owned: None, shared: &self.shared };
-            let outcome = start(&route, &incoming, id, &mut self.slot, cx);
-            self.input.advance(head.frame_len());
-            outcome
+        let whole = self.input.split_to(head.frame_len()).freeze();
+        let frame = FrameRef::new(&whole, head).expect("the name has been looked at");
+        let (name, id) = match RequestName::parse(frame.name) {
+            Some(RequestName::Request { name, id }) => (name, Some(id)),
+            _ => (frame.name, None),
         };
+        let body = whole.slice(head.body_at()..);
+        let incoming =
+            Incoming { name, kind: frame.kind, body: &body, owned: Some(&body), shared: &self.shared };
+        let outcome = start(&route, &incoming, id, &mut self.slot, cx);
         self.last = Some(route);
         self.conclude(outcome);
         is_request
     }
 
+    #[inline]
     fn conclude(&mut self, outcome: Outcome) {
+        if !matches!(outcome, Outcome::Done) {
+            self.go_on(outcome);
+        }
+    }
+
+    fn go_on(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Done => {}
             Outcome::MessageWaits(name) => self.ordered = self.slot.0.take().map(|future| (name, future)),
@@ -370,7 +388,8 @@ enum Outcome {
     Done,
     MessageWaits(Name),
     RequestWaits(Box<str>),
-    Wrong(HandlerError),
+    /// Boxed: the others are small, and there are many of them.
+    Wrong(Box<HandlerError>),
 }
 
 /// Starts a handler, with the way to answer where there is an id.
@@ -408,11 +427,13 @@ fn start_with(
             Some(id) => Outcome::RequestWaits(id.into()),
             None => Outcome::MessageWaits(name()),
         },
-        Ok(Ok(Poll::Ready(Err(error)))) => Outcome::Wrong(HandlerError::Failed { name: name(), error }),
-        Ok(Err(reject)) => Outcome::Wrong(HandlerError::Rejected { name: name(), reject }),
+        Ok(Ok(Poll::Ready(Err(error)))) => {
+            Outcome::Wrong(Box::new(HandlerError::Failed { name: name(), error }))
+        }
+        Ok(Err(reject)) => Outcome::Wrong(Box::new(HandlerError::Rejected { name: name(), reject })),
         Err(_) => {
             slot.0 = None; // drops what the future holds, a responder among it
-            Outcome::Wrong(HandlerError::Panicked { name: name() })
+            Outcome::Wrong(Box::new(HandlerError::Panicked { name: name() }))
         }
     }
 }
