@@ -1,1 +1,9 @@
-//! NSP, the NoService Protocol.
+#![doc = include_str!("../README.md")]
+
+pub mod proto;
+
+mod secret;
+#[cfg(test)]
+mod testing;
+
+pub use secret::{DaemonKey, Password, Proof, Token};
