@@ -42,6 +42,7 @@ pub mod chunk;
 pub mod cs;
 pub mod frame;
 pub mod gt;
+pub mod packed;
 pub mod sp;
 pub mod text;
 
@@ -50,7 +51,7 @@ mod fields;
 mod json;
 mod length;
 mod method;
-pub(crate) mod packed;
+
 mod packet;
 mod value;
 
