@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod proto;
+pub mod secure;
 
 mod secret;
 #[cfg(test)]

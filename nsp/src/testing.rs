@@ -12,7 +12,9 @@ pub(crate) struct Flow {
     pub(crate) name: String,
     pub(crate) secure: bool,
     pub(crate) carrier: String,
+    pub(crate) rsa_private_pem: Option<String>,
     pub(crate) rsa_public_pem: Option<String>,
+    pub(crate) aes_key: Option<String>,
     pub(crate) messages: Vec<Message>,
 }
 
@@ -36,6 +38,11 @@ pub(crate) fn flows() -> Vec<Flow> {
     flows.sort_by(|a, b| a.name.cmp(&b.name));
     assert_eq!(flows.len(), 25);
     flows
+}
+
+/// One of them.
+pub(crate) fn flow(name: &str) -> Flow {
+    flows().into_iter().find(|flow| flow.name == name).unwrap_or_else(|| panic!("no recording {name}"))
 }
 
 /// Whether a step is there to show what is not a message at all.
@@ -73,7 +80,9 @@ fn read(path: &std::path::Path) -> Flow {
     struct File {
         secure: bool,
         carrier: String,
+        rsa_private_pem: Option<String>,
         rsa_public_pem: Option<String>,
+        aes_key: Option<String>,
         messages: Vec<Step>,
     }
     #[derive(Deserialize)]
@@ -93,7 +102,9 @@ fn read(path: &std::path::Path) -> Flow {
         name: path.file_stem().unwrap().to_str().unwrap().to_owned(),
         secure: file.secure,
         carrier: file.carrier,
+        rsa_private_pem: file.rsa_private_pem,
         rsa_public_pem: file.rsa_public_pem,
+        aes_key: file.aes_key,
         messages: messages.collect(),
     }
 }

@@ -35,7 +35,7 @@ fn pure_layers_know_no_runtime_no_socket_and_no_clock() {
     }
 }
 
-const PURE: [&str; 1] = ["proto"];
+const PURE: [&str; 2] = ["proto", "secure"];
 
 #[test]
 fn no_file_is_longer_than_a_reader_has_patience_for() {
