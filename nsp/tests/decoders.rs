@@ -90,7 +90,11 @@ fn cs_request() -> impl Strategy<Value = cs::Request> {
 
 fn cs_answer() -> impl Strategy<Value = cs::Answer> {
     prop_oneof![
-        (id(), option::of(entity())).prop_map(|(id, entity)| cs::Answer::Created { id, entity }),
+        (id(), entity()).prop_map(|(id, entity)| cs::Answer::Created { id, result: Ok(entity) }),
+        (id(), option::of(name()), option::of(name())).prop_map(|(id, code, failure)| {
+            let failure = Failure { text: None, code, id: failure };
+            cs::Answer::Created { id, result: Err(Box::new(failure)) }
+        }),
         (entity(), status()).prop_map(|(entity, status)| cs::Answer::Verified { entity, status }),
         (entity(), status()).prop_map(|(entity, status)| cs::Answer::Sent { entity, status }),
         (id(), entity(), status(), data()).prop_map(|(id, entity, status, data)| cs::Answer::Returned {
@@ -202,8 +206,15 @@ proptest! {
             let packet = answer.encode();
             match text::encode(&packet, dialect) {
                 Ok(message) => {
-                    let back = text::decode(&message, dialect).unwrap();
-                    prop_assert_eq!(cs::Answer::decode(&back).unwrap(), answer.clone());
+                    let back = cs::Answer::decode(&text::decode(&message, dialect).unwrap()).unwrap();
+                    match (&answer, dialect) {
+                        // The oldest has no room for the reason of a refusal.
+                        (cs::Answer::Created { id, result: Err(_) }, Dialect::V0_4_0) => {
+                            let result = Err(Box::default());
+                            prop_assert_eq!(back, cs::Answer::Created { id: id.clone(), result });
+                        }
+                        _ => prop_assert_eq!(&back, &answer),
+                    }
                 }
                 Err(_) => {
                     let blob_call = matches!(answer, cs::Answer::ReturnedBlob { .. });

@@ -218,10 +218,8 @@ impl Status {
         if text.as_deref() == Some("OK") {
             return Self::Ok;
         }
-        let mut failure = Failure { text: text.map(Into::into), code: None, id: None };
-        if let Some(more) = fields.get("e") {
-            failure.read_more(more);
-        }
+        let mut failure = Failure::beside(fields);
+        failure.text = text.map(Into::into);
         Self::Failed(Box::new(failure))
     }
 
@@ -267,7 +265,8 @@ impl Failure {
         Self { text: Some(text.into()), code: Some(code.into()), id: None }
     }
 
-    fn read_more(&mut self, value: &RawValue) {
+    /// Reads code and id out of `e`.
+    pub(super) fn beside(fields: &Fields<'_>) -> Self {
         #[derive(serde::Deserialize)]
         struct More<'a> {
             #[serde(borrow)]
@@ -275,11 +274,22 @@ impl Failure {
             #[serde(borrow)]
             id: Option<&'a RawValue>,
         }
-        if let Ok(more) = serde_json::from_str::<More<'_>>(value.get()) {
-            let owned = |value: Option<&RawValue>| value.and_then(text_of).map(Into::into);
-            self.code = owned(more.code);
-            self.id = owned(more.id);
+        let owned = |value: Option<&RawValue>| value.and_then(text_of).map(Into::into);
+        match fields.get("e").and_then(|more| serde_json::from_str::<More<'_>>(more.get()).ok()) {
+            Some(more) => Self { text: None, code: owned(more.code), id: owned(more.id) },
+            None => Self::default(),
         }
+    }
+
+    /// Code and id as the object `e`.
+    pub(super) fn more(&self) -> Bytes {
+        let mut more = Writer::object(64);
+        for (key, value) in [("code", &self.code), ("id", &self.id)] {
+            if let Some(value) = value {
+                more.text(key, value);
+            }
+        }
+        more.finish()
     }
 
     fn write(&self, writer: &mut Writer) {
@@ -289,16 +299,9 @@ impl Failure {
             Some(text) => writer.text("s", text),
             None => writer,
         };
-        if self.code.is_none() && self.id.is_none() {
-            return;
+        if self.code.is_some() || self.id.is_some() {
+            writer.literal("e", &self.more());
         }
-        let mut more = Writer::object(64);
-        for (key, value) in [("code", &self.code), ("id", &self.id)] {
-            if let Some(value) = value {
-                more.text(key, value);
-            }
-        }
-        writer.literal("e", &more.finish());
     }
 }
 

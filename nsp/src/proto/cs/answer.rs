@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::proto::fields::Operation;
 use crate::proto::json::Writer;
 use crate::proto::value::{Data, EntityId, RequestId, Status};
-use crate::proto::{DecodeError, Leg, Method, Packet, Payload, RawJson};
+use crate::proto::{DecodeError, Failure, Leg, Method, Packet, Payload, RawJson};
 
 /// The daemon answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub enum Answer {
     Created {
         /// `t`
         id: RequestId,
-        /// `i`; `None` when it was refused, as for a service that does not exist.
-        entity: Option<EntityId>,
+        /// `i`, or why there is none (`e`). The original's reason is always empty; ours may hold a code and an id.
+        result: Result<EntityId, Box<Failure>>,
     },
     /// `VE`: the service accepts the entity, or not.
     Verified {
@@ -63,12 +63,12 @@ impl Answer {
     #[must_use]
     pub fn encode(&self) -> Packet {
         let (json, blob) = match self {
-            Self::Created { id, entity } => {
+            Self::Created { id, result } => {
                 let mut writer = Writer::operation("CE", 96);
                 writer.raw("t", id.as_json());
-                match entity {
-                    Some(entity) => writer.text("i", entity.as_str()).literal("e", b"false"),
-                    None => writer.literal("e", b"{}"),
+                match result {
+                    Ok(entity) => writer.text("i", entity.as_str()).literal("e", b"false"),
+                    Err(failure) => writer.literal("e", &failure.more()),
                 };
                 (writer.finish(), None)
             }
@@ -103,11 +103,11 @@ impl Answer {
             "CE" => {
                 let fields = operation.fields("CE")?;
                 // NSP 0.4.0 refuses with `i` null, later ones without `i`.
-                let entity = match fields.get("i").map(serde_json::value::RawValue::get) {
-                    None | Some("null" | "false") => None,
-                    Some(_) => Some(fields.entity()?),
+                let result = match fields.get("i").map(serde_json::value::RawValue::get) {
+                    None | Some("null" | "false") => Err(Box::new(Failure::beside(&fields))),
+                    Some(_) => Ok(fields.entity()?),
                 };
-                Self::Created { id: fields.request_id()?, entity }
+                Self::Created { id: fields.request_id()?, result }
             }
             "VE" => {
                 let fields = operation.fields("VE")?;
@@ -164,7 +164,6 @@ fn begin_return(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::Failure;
     use crate::testing;
 
     fn decode(json: &str) -> Result<Answer, DecodeError> {
@@ -227,8 +226,11 @@ mod tests {
     #[test]
     fn all_forms_of_a_refused_entity_are_understood() {
         for json in [r#"{"m":"CE","d":{"t":"a","e":{}}}"#, r#"{"m":"CE","d":{"t":"a","i":null}}"#] {
-            let expected = Answer::Created { id: RequestId::text("a").unwrap(), entity: None };
+            let expected = Answer::Created { id: RequestId::text("a").unwrap(), result: Err(Box::default()) };
             assert_eq!(decode(json).unwrap(), expected);
         }
+        let json = r#"{"m":"CE","d":{"t":"a","e":{"code":"no_service"}}}"#;
+        let Answer::Created { result: Err(failure), .. } = decode(json).unwrap() else { panic!() };
+        assert_eq!(failure.code.as_deref(), Some("no_service"));
     }
 }
