@@ -1,9 +1,19 @@
-//! The recorded conversations of `tests/vectors`, for the unit tests.
+//! What the unit tests share: the recorded conversations of `tests/vectors`, and a time to begin with.
+#![allow(dead_code, reason = "each crate of tests uses its own part of it")]
+
+use std::sync::LazyLock;
+use std::time::Instant;
 
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::proto::{Method, Methods, Packet};
+use nsp::proto::{Method, Methods, Packet};
+
+/// The time at which every test begins. Which it is does not matter; that it is one for all does.
+pub(crate) fn epoch() -> Instant {
+    static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+    *EPOCH
+}
 
 /// One recorded conversation.
 #[derive(Debug)]
@@ -21,6 +31,9 @@ pub(crate) struct Flow {
 /// One step of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
+    pub(crate) from_client: bool,
+    /// `A` or `B` where there are two connections.
+    pub(crate) connection: Option<String>,
     pub(crate) wire: Option<Bytes>,
     pub(crate) plain: Option<Bytes>,
     pub(crate) note: String,
@@ -87,6 +100,8 @@ fn read(path: &std::path::Path) -> Flow {
     }
     #[derive(Deserialize)]
     struct Step {
+        dir: String,
+        conn: Option<String>,
         wire_hex: Option<String>,
         plain_hex: Option<String>,
         #[serde(default)]
@@ -94,6 +109,8 @@ fn read(path: &std::path::Path) -> Flow {
     }
     let file: File = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let messages = file.messages.into_iter().map(|step| Message {
+        from_client: step.dir == "c2s",
+        connection: step.conn,
         wire: step.wire_hex.as_deref().map(unhex),
         plain: step.plain_hex.as_deref().map(unhex),
         note: step.note,

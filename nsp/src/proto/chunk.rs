@@ -120,7 +120,7 @@ impl Chunks {
 pub enum ChunkError {
     /// Sixteen bytes that are not a length.
     #[error("chunk length: {0}")]
-    Length(#[source] LengthError),
+    Length(LengthError),
     /// A message above the limit.
     #[error("chunk of {length} bytes is above the limit of {limit}")]
     TooLarge {

@@ -39,12 +39,12 @@ pub enum DecodeError {
         found_leg: super::Leg,
     },
     /// A length inside a packed body is not one.
-    #[error("{part} length of the packed body: {source}")]
+    #[error("{part} length of the packed body: {fault}")]
     PackedLength {
         /// Which of the two parts.
         part: Part,
         /// What is wrong with the number.
-        source: LengthError,
+        fault: LengthError,
     },
     /// A part of a packed body is said to be longer than the message.
     #[error("packed body says its {part} part has {length} bytes, but {left} are left")]

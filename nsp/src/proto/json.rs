@@ -86,7 +86,7 @@ impl fmt::Debug for RawJson {
 /// The original's order is part of what it recognises messages by in its logs, and what recordings are compared with; a `Serialize` derive could give it too, but not
 /// the raw values without a copy.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     out: BytesMut,
     /// How many objects are open.
     depth: usize,
@@ -95,20 +95,20 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Begins an object that will take about `capacity` bytes.
-    pub(super) fn object(capacity: usize) -> Self {
+    pub(crate) fn object(capacity: usize) -> Self {
         let mut out = BytesMut::with_capacity(capacity);
         out.put_u8(b'{');
         Self { out, depth: 1, empty: true }
     }
 
     /// Begins `{"m":operation,"d":{`.
-    pub(super) fn operation(operation: &str, capacity: usize) -> Self {
+    pub(crate) fn operation(operation: &str, capacity: usize) -> Self {
         let mut writer = Self::object(capacity + 24);
         writer.text("m", operation).nested("d");
         writer
     }
 
-    pub(super) fn nested(&mut self, key: &str) -> &mut Self {
+    pub(crate) fn nested(&mut self, key: &str) -> &mut Self {
         self.key(key);
         self.out.put_u8(b'{');
         self.depth += 1;
@@ -116,23 +116,23 @@ impl Writer {
         self
     }
 
-    pub(super) fn text(&mut self, key: &str, value: &str) -> &mut Self {
+    pub(crate) fn text(&mut self, key: &str, value: &str) -> &mut Self {
         self.key(key);
         write_text(value, &mut self.out);
         self
     }
 
-    pub(super) fn raw(&mut self, key: &str, value: &RawJson) -> &mut Self {
+    pub(crate) fn raw(&mut self, key: &str, value: &RawJson) -> &mut Self {
         self.literal(key, value.as_bytes())
     }
 
-    pub(super) fn literal(&mut self, key: &str, value: &[u8]) -> &mut Self {
+    pub(crate) fn literal(&mut self, key: &str, value: &[u8]) -> &mut Self {
         self.key(key);
         self.out.extend_from_slice(value);
         self
     }
 
-    pub(super) fn finish(&mut self) -> Bytes {
+    pub(crate) fn finish(&mut self) -> Bytes {
         self.out.put_bytes(b'}', self.depth);
         self.out.split().freeze()
     }

@@ -48,7 +48,7 @@ pub mod text;
 
 mod error;
 mod fields;
-mod json;
+pub(crate) mod json;
 mod length;
 mod method;
 

@@ -47,7 +47,7 @@ fn read_part(body: &mut Bytes, part: Part) -> Result<Bytes, DecodeError> {
     let Some(&digits) = body.first_chunk::<{ length::DIGITS }>() else {
         return Err(DecodeError::PackedBeyondEnd { part, length: 0, left: body.len() });
     };
-    let length = length::read(digits).map_err(|source| DecodeError::PackedLength { part, source })?;
+    let length = length::read(digits).map_err(|fault| DecodeError::PackedLength { part, fault })?;
     let left = body.len() - length::DIGITS;
     match usize::try_from(length) {
         Ok(length) if length <= left => {
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn bare_json_where_a_length_belongs_is_refused() {
         let error = read(Bytes::from_static(br#"{"m":"VE","d":{"i":"x"}}"#)).unwrap_err();
-        let source = LengthError::NotADigit { byte: b'{', position: 0 };
-        assert_eq!(error, DecodeError::PackedLength { part: Part::Json, source });
+        let fault = LengthError::NotADigit { byte: b'{', position: 0 };
+        assert_eq!(error, DecodeError::PackedLength { part: Part::Json, fault });
     }
 }

@@ -51,6 +51,18 @@ impl Payload {
     pub const fn json(json: Bytes) -> Self {
         Self { json, blob: None }
     }
+
+    /// Length of both parts in bytes, without whatever a carrier adds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.json.len() + self.blob.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// Whether both parts are empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 impl From<Bytes> for Payload {

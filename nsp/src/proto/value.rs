@@ -161,6 +161,22 @@ impl Data {
         }
     }
 
+    /// Length in bytes, as JSON text or as the blob.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Json(json) => json.as_bytes().len(),
+            Self::Blob(blob) => blob.len(),
+        }
+    }
+
+    /// Whether there is nothing, or an empty blob.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     pub(super) fn json_length(&self) -> usize {
         match self {
             Self::Json(json) => json.as_bytes().len(),

@@ -124,7 +124,7 @@ impl Cipher {
 
         let (front, plain) = out.split_at_mut(sealed);
         let iv: &[u8; BLOCK] = front.last_chunk().expect("the IV was put there");
-        let mut mode: cbc::Encryptor<Aes256> = cbc::Encryptor::inner_iv_init(self.aes.clone(), iv.into());
+        let mut mode: cbc::Encryptor<&Aes256> = cbc::Encryptor::inner_iv_init(&self.aes, iv.into());
         let (blocks, rest) = Block::<Aes256>::slice_as_chunks_mut(plain);
         debug_assert!(rest.is_empty());
         mode.encrypt_blocks(blocks);
@@ -138,7 +138,7 @@ impl Cipher {
         let mut message = message.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
         let Some((iv, text)) = message.split_first_chunk_mut::<BLOCK>() else { return Err(Unreadable) };
         let (blocks, _) = Block::<Aes256>::slice_as_chunks_mut(text);
-        let mut mode: cbc::Decryptor<Aes256> = cbc::Decryptor::inner_iv_init(self.aes.clone(), (&*iv).into());
+        let mut mode: cbc::Decryptor<&Aes256> = cbc::Decryptor::inner_iv_init(&self.aes, (&*iv).into());
         mode.decrypt_blocks(blocks);
 
         let padding = padding(text).ok_or(Unreadable)?;

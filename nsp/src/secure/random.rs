@@ -12,7 +12,7 @@ pub trait Random: Send + fmt::Debug {
 
 /// The generator of `aws-lc-rs`, seeded by the operating system.
 #[derive(Debug, Clone, Copy, Default)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "there is nothing to add")]
 pub struct SystemRandom;
 
 impl Random for SystemRandom {
