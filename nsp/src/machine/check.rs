@@ -151,6 +151,12 @@ impl Check {
         (check, step)
     }
 
+    /// What is demanded.
+    #[must_use]
+    pub const fn demand(&self) -> Demand {
+        self.demand
+    }
+
     /// The client has answered; `None` if it declined, or let the question expire.
     #[must_use]
     pub fn answered(&mut self, value: Option<Proof>) -> Step {
