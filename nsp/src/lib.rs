@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod machine;
+pub mod manual;
 pub mod proto;
 pub mod secure;
 

@@ -56,3 +56,18 @@ fn no_file_is_longer_than_a_reader_has_patience_for() {
         assert!(lines <= 520, "{} has {lines} lines", path.display());
     }
 }
+
+#[test]
+fn every_test_that_the_page_on_compatibility_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("src/manual/compatibility.md")).unwrap();
+    let mut files = all("");
+    sources(&root.join("tests"), &mut files);
+    let code: String = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    // A name of a test is a sentence: the codes of failures are shorter.
+    let named: Vec<_> = page.split('`').filter(|word| word.matches('_').count() >= 3).collect();
+    assert!(named.len() >= 25, "only {}", named.len());
+    for name in named {
+        assert!(code.contains(&format!("fn {name}()")), "there is no test {name}");
+    }
+}
