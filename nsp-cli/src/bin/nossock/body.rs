@@ -12,6 +12,7 @@ use crate::exit::Failure;
 #[derive(Debug, Args)]
 pub(crate) struct BodyOptions {
     /// The body: JSON, @FILE, or - for standard input. Nothing means null.
+    #[arg(allow_negative_numbers = true)]
     pub(crate) body: Option<String>,
 
     /// Send the bytes as they are, not as JSON.

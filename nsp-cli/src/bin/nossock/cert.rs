@@ -1,6 +1,7 @@
 //! `nossock cert`
 
 use std::fs::{self, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     IsCa, KeyPair, KeyUsagePurpose,
 };
+use time::{Duration, OffsetDateTime};
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -70,6 +72,10 @@ fn params(common_name: &str, names: Vec<String>) -> Result<CertificateParams, Fa
     let mut params = CertificateParams::new(names).map_err(failed)?;
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
+    // A day back, for clocks that are behind; and no longer than the strictest verifiers accept.
+    let now = OffsetDateTime::now_utc();
+    params.not_before = now - Duration::days(1);
+    params.not_after = now + Duration::days(397);
     Ok(params)
 }
 
@@ -94,7 +100,9 @@ fn make(dir: &Path, names: &[String], force: bool) -> Result<(), Failure> {
     if !force && let Some((taken, _)) = files.iter().find(|(cert, key)| cert.exists() || key.exists()) {
         return Err(Failure::Usage(format!("{} is there already; --force writes over it", taken.display())));
     }
-    let mut ca = params("nossock development CA", Vec::new())?;
+    // A name of its own: two CAs of one name would be told apart by a bad signature only.
+    let mark = RandomState::new().hash_one(dir) >> 40;
+    let mut ca = params(&format!("nossock development CA {mark:06x}"), Vec::new())?;
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().map_err(failed)?).map_err(failed)?;

@@ -39,21 +39,15 @@ struct Cli {
     command: Command,
 }
 
+/// What the program does. The commands describe themselves where their flags are.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Accept connections and print what comes.
     Listen(listen::Args),
-    /// Send one message, or a file.
     Send(send::Args),
-    /// Ask, and print the answer.
     Request(request::Args),
-    /// Answer: by echo, or by running commands.
     Serve(serve::Args),
-    /// Measure round trips against `serve --echo`.
     Bench(bench::Args),
-    /// Turn bytes of the wire into one JSON line a frame.
     Decode(decode::Args),
-    /// Make and show certificates for development.
     #[command(subcommand)]
     Cert(cert::Command),
     /// Print completions for a shell.
