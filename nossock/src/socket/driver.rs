@@ -406,6 +406,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if released || (core.session.has_output() && !blocked) {
             return Ok(Poll::Ready(()));
         }
+        if core.session.pending().wants_stamp() {
+            let now = now(); // queued while this was at work
+            core.session.pending().stamp(now);
+        }
         core.awake = false;
         let same_waker = core.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker()));
         if !same_waker {
@@ -459,6 +463,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let running = self.running.as_ref().map_or(0, |running| running.ids.len());
         let mut core = self.shared.lock();
         core.awake = true;
+        if core.session.pending().wants_stamp() {
+            let now = now();
+            core.session.pending().stamp(now);
+        }
         if std::mem::take(&mut self.yielded) {
             return false;
         }

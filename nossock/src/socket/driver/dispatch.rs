@@ -91,18 +91,28 @@ impl<T> Driver<T> {
             if !self.input.get(2..).is_some_and(|rest| rest.starts_with(b"resp:")) {
                 break Ok(next);
             }
-            let frame = FrameRef::new(&self.input, head).map(|frame| RequestName::parse(frame.name));
-            let Ok(Some(RequestName::Answer { id, .. })) = frame else { break Ok(next) };
-            let core = core.get_or_insert_with(|| self.shared.lock());
-            let id = core.session.pending().waits(id);
-            let mut body = self.input.split_to(head.frame_len());
-            match id {
-                Some(id) => {
-                    body.advance(head.body_at());
-                    self.wakes.extend(core.session.answered(id, head.kind(), body.freeze()));
+            let name = self.input.get(2..head.body_at() - 4).unwrap_or_default();
+            let id = name.iter().rposition(|byte| *byte == b':').and_then(|at| name.get(at + 1..));
+            let guard = core.get_or_insert_with(|| self.shared.lock());
+            let Some(id) = id.and_then(|id| guard.session.pending().waits(id)) else {
+                // Not ours: another's, late, or no answer at all in spite of its name.
+                let frame = FrameRef::new(&self.input, head).map(|frame| RequestName::parse(frame.name));
+                if !matches!(frame, Ok(Some(RequestName::Answer { .. }))) {
+                    break Ok(next);
                 }
-                None => core.session.stats_mut().stray_answers += 1,
+                guard.session.stats_mut().stray_answers += 1;
+                self.input.advance(head.frame_len());
+                continue;
+            };
+            let body = self.input.get(head.body_at()..head.frame_len()).unwrap_or_default();
+            if let Some(waker) = guard.session.answered_shortly(id, head.kind(), body) {
+                self.wakes.extend(waker);
+                self.input.advance(head.frame_len());
+                continue;
             }
+            let mut body = self.input.split_to(head.frame_len());
+            body.advance(head.body_at());
+            self.wakes.extend(guard.session.answered(id, head.kind(), body.freeze()));
         };
         drop(core);
         wake(self.wakes.drain(..));
@@ -163,7 +173,7 @@ impl<T> Driver<T> {
                 let waker = {
                     let mut core = self.shared.lock();
                     let text = format!("the answer has {size} bytes, the limit is {limit}");
-                    let id = core.session.pending().waits(id);
+                    let id = core.session.pending().waits(id.as_bytes());
                     id.and_then(|id| core.session.refused(id, Reject::of(RejectCode::TooLarge, text)))
                 };
                 wake(waker);
