@@ -8,8 +8,9 @@ mod certs;
 #[path = "common/tls.rs"]
 mod common;
 
+use nossock::Side;
 use nossock::transport::tls::{
-    ClientCertificates, Negotiated, ServerTls, Side, TlsError, TlsSetupError, TlsVersion,
+    ClientCertificates, Negotiated, ServerTls, TlsError, TlsSetupError, TlsVersion,
 };
 
 use certs::Authority;

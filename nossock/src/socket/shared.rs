@@ -3,15 +3,17 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use super::memory;
 use super::message::{Message, RecvError};
 use super::peer::Peer;
 use crate::Config;
-use crate::session::{CloseReason, Phase, Session};
+use crate::session::{CloseReason, Payload, Phase, Session};
+use crate::wire::Kind;
 
 /// One connection, shared by the driver that owns its transport and by every [`Socket`](crate::Socket).
 ///
@@ -22,6 +24,9 @@ pub(crate) struct Shared {
     core: Mutex<Core>,
     /// Sockets that users hold. When the last one goes, the connection closes.
     handles: AtomicUsize,
+    /// So many answers wait to be written that no more requests are handled. Written under the lock, and read
+    /// without it after each request.
+    pub(crate) answers_held: AtomicBool,
     pub(crate) config: Arc<Config>,
     pub(crate) peer: Peer,
     /// Messages go to `recv` and not to a router.
@@ -123,7 +128,14 @@ impl Shared {
             answers: 0,
             cancelled: Vec::new(),
         };
-        Arc::new(Self { core: Mutex::new(core), handles: AtomicUsize::new(0), config, peer, by_hand })
+        Arc::new(Self {
+            core: Mutex::new(core),
+            handles: AtomicUsize::new(0),
+            answers_held: AtomicBool::new(false),
+            config,
+            peer,
+            by_hand,
+        })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
@@ -137,6 +149,28 @@ impl Shared {
         let result = act(&mut self.lock(), &mut wakes);
         wake(wakes);
         result
+    }
+
+    /// Counts an answer of so many bytes among those that wait.
+    pub(crate) fn count_answer(&self, core: &mut Core, bytes: usize) {
+        core.answers += bytes;
+        if core.answers >= self.config.limits.send_queue {
+            self.answers_held.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that `n` bytes were written; lets in who waits for room once half of it is free.
+    pub(crate) fn wrote(&self, core: &mut Core, wakes: &mut Wakes, n: usize) {
+        core.session.wrote(n);
+        let queued = core.session.queue_len();
+        let limit = self.config.limits.send_queue;
+        core.answers = core.answers.min(queued);
+        if core.answers < limit {
+            self.answers_held.store(false, Ordering::Relaxed);
+        }
+        if queued <= limit / 2 {
+            core.wake(On::Room, wakes);
+        }
     }
 
     /// Begins to close, for everyone.
@@ -206,6 +240,25 @@ impl Core {
         if !self.awake {
             self.awake = true;
             wakes.extend(self.driver.take());
+        }
+    }
+
+    /// Queues a frame; the buffer comes from the thread.
+    pub(crate) fn frame(&mut self, kind: Kind, name_len: u8, name: &[&str], body: Payload<'_>) {
+        self.lend_buffer();
+        self.session.frame(kind, name_len, name, body);
+    }
+
+    /// Queues a frame that is encoded already.
+    pub(crate) fn whole(&mut self, frame: Payload<'_>) {
+        self.lend_buffer();
+        self.session.whole(frame);
+    }
+
+    fn lend_buffer(&mut self) {
+        let buffer = self.session.outbox().small();
+        if buffer.capacity() == 0 {
+            memory::take_output(buffer);
         }
     }
 

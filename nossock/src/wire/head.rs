@@ -103,6 +103,21 @@ impl Head {
     }
 }
 
+impl Head {
+    /// Writes the head of a frame whose body follows and is not measured yet; gives where the body begins.
+    pub(crate) fn begin(out: &mut Vec<u8>, kind: Kind, name_len: u8, name: &str) -> usize {
+        Self::write(out, kind, name_len, &[name], 0);
+        out.len()
+    }
+
+    /// Completes a frame that begins `out`, when its body is there.
+    pub(crate) fn complete(out: &mut [u8], body_at: usize, body_len: u32) {
+        if let Some(room) = out.get_mut(body_at - 4..body_at) {
+            room.copy_from_slice(&body_len.to_be_bytes());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
