@@ -36,6 +36,8 @@ struct PoolShared {
 #[derive(Default)]
 struct PoolState {
     draining: bool,
+    /// Connections that ended while a handler of theirs ran.
+    cut: usize,
     next: u64,
     members: HashMap<u64, Member>,
     addresses: HashMap<IpAddr, usize>,
@@ -141,21 +143,23 @@ impl Pool {
         self.tasks.close();
         let sockets: Vec<Socket> = self.shared.with(|state| {
             state.draining = true;
+            state.cut = 0;
             // Whoever has not got through the handshake has nothing to lose.
             let young = state.members.values().filter(|member| member.socket.is_none());
             young.filter_map(|member| member.task.as_ref()).for_each(AbortHandle::abort);
             state.members.values().filter_map(|member| member.socket.clone()).collect()
         });
         let open = sockets.len();
-        for socket in sockets {
-            socket.close_with(CloseReason::Stopped);
-        }
+        // Most of the time is for what runs; the rest, for what it said to leave.
         let grace = self.shared.options.limits.grace;
-        if tokio::time::timeout(grace, self.tasks.wait()).await.is_ok() {
-            return Drained { drained: open, aborted: 0 };
+        let handlers = grace.mul_f32(0.75);
+        for socket in sockets {
+            socket.close_within(handlers, CloseReason::Stopped);
         }
-        let aborted = self.abort();
+        let left =
+            if tokio::time::timeout(grace, self.tasks.wait()).await.is_ok() { 0 } else { self.abort() };
         self.tasks.wait().await;
+        let aborted = left + self.shared.with(|state| state.cut);
         Drained { drained: open.saturating_sub(aborted), aborted }
     }
 
@@ -224,10 +228,13 @@ where
         state.draining
     });
     if draining {
-        socket.close_with(CloseReason::Stopped);
+        let grace = seat.shared.options.limits.grace.mul_f32(0.75);
+        socket.close_within(grace, CloseReason::Stopped);
     }
     drop(socket);
-    driver.await;
+    if !driver.await {
+        seat.shared.with(|state| state.cut += 1);
+    }
 }
 
 #[cfg(feature = "tls")]

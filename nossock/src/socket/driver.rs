@@ -477,9 +477,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
-    type Output = ();
+    /// Whether everything that ran had ended by then.
+    type Output = bool;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
         let this = self.get_mut();
         if this.wake_up() {
             cx.waker().wake_by_ref();
@@ -488,8 +489,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
         match this.turn(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(result) => {
+                let idle = this.is_idle();
                 this.finish(result.err().unwrap_or(CloseReason::Local));
-                Poll::Ready(())
+                Poll::Ready(idle)
             }
         }
     }

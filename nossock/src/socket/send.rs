@@ -1,5 +1,7 @@
 //! Sending, flushing and closing.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -379,8 +381,9 @@ impl Socket {
             .await
     }
 
-    /// Closes: refuses new messages, sends what is queued, tells the peer, and waits for it to end its side too,
-    /// all within [`Limits::close_grace`](crate::Limits::close_grace).
+    /// Closes: lets the handlers that run end, refuses new messages, sends what is queued, tells the peer, and waits
+    /// for it to end its side too. [`Limits::close_grace`](crate::Limits::close_grace) bounds the handlers, and
+    /// again what comes after them.
     ///
     /// Requests that still wait for an answer fail with [`CloseReason::Local`].
     ///
@@ -390,7 +393,7 @@ impl Socket {
     /// # Cancel safety
     /// Dropping it waits no longer; the close goes on.
     pub async fn close(&self) -> Result<(), Unsent> {
-        self.shared.close(CloseReason::Local);
+        self.shared.close(CloseReason::Local, self.shared.config.limits.close_grace);
         self.shared
             .wait(On::Flush, |core, _, _| {
                 if core.session.phase() != Phase::Closed {
@@ -406,9 +409,9 @@ impl Socket {
             .await
     }
 
-    /// Begins to close for a reason of this side's own.
-    pub(crate) fn close_with(&self, reason: CloseReason) {
-        self.shared.close(reason);
+    /// Begins to close for a reason of this side's own; what runs may take `grace` to end.
+    pub(crate) fn close_within(&self, grace: Duration, reason: CloseReason) {
+        self.shared.close(reason, grace);
     }
 
     /// Waits until the conversation ends, for whatever reason.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::memory;
 use super::message::{Message, RecvError};
@@ -173,9 +173,9 @@ impl Shared {
         }
     }
 
-    /// Begins to close, for everyone.
-    pub(crate) fn close(&self, reason: CloseReason) {
-        let until = now() + self.config.limits.close_grace;
+    /// Begins to close, for everyone; what runs may take `grace` to end.
+    pub(crate) fn close(&self, reason: CloseReason, grace: Duration) {
+        let until = now() + grace;
         self.with(|core, wakes| {
             if core.session.begin_close(reason, until) {
                 core.wake(On::Close, wakes);
@@ -192,7 +192,7 @@ impl Shared {
     /// Takes a handle away; the last one closes the connection.
     pub(crate) fn drop_handle(&self) {
         if self.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.close(CloseReason::Local);
+            self.close(CloseReason::Local, self.config.limits.close_grace);
             // It may have been closing already, and only have waited for somebody to receive.
             self.with(Core::wake_driver);
         }
