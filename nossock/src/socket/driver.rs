@@ -332,7 +332,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 if self.is_idle() {
                     self.shared.with(|core, wakes| {
                         let by_peer = !core.session.reason().is_some_and(CloseReason::is_ours);
-                        if self.shared.by_hand && by_peer && !core.inbox.end_seen && self.shared.has_handles()
+                        if self.shared.by_hand
+                            && by_peer
+                            && core.inbox.is_awaited()
+                            && self.shared.has_handles()
                         {
                             return; // somebody may still receive what has come, and answer
                         }

@@ -57,6 +57,8 @@ pub(crate) struct Core {
 pub(crate) struct Inbox {
     pub(crate) queue: VecDeque<Result<Message, RecvError>>,
     pub(crate) bytes: usize,
+    /// Somebody receives, or has.
+    pub(crate) used: bool,
     /// `recv` has told somebody that no more will come.
     pub(crate) end_seen: bool,
 }
@@ -68,12 +70,18 @@ impl Inbox {
     }
 
     pub(crate) fn pop(&mut self) -> Option<Result<Message, RecvError>> {
+        self.used = true;
         let item = self.queue.pop_front()?;
         self.bytes = self.bytes.saturating_sub(Self::cost(&item));
         if self.queue.is_empty() {
             self.queue = VecDeque::new();
         }
         Some(item)
+    }
+
+    /// Whether somebody may still receive what has come, and answer it.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.end_seen && (self.used || !self.queue.is_empty())
     }
 
     /// Bytes that an item counts; one that was refused holds a name at most.
