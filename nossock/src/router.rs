@@ -62,6 +62,7 @@ pub(crate) struct Route {
 impl Route {
     /// Whether a frame with this name goes here; gives the id of a request. A name that it is not sure of is to be
     /// taken apart first.
+    #[inline]
     pub(crate) fn matches<'a>(&self, frame_name: &'a [u8]) -> Option<Option<&'a str>> {
         if self.name.is_empty() {
             return None; // a fallback has no name of its own

@@ -232,7 +232,8 @@ where
         socket.close_within(grace, CloseReason::Stopped);
     }
     drop(socket);
-    if !driver.await {
+    // Boxed: an async function would keep room for it twice, before and while it is awaited.
+    if !Box::pin(driver).await {
         seat.shared.with(|state| state.cut += 1);
     }
 }
@@ -250,7 +251,8 @@ async fn serve_tls(stream: TcpStream, tls: ServerTls, mut peer: Peer, routes: Ar
         Ok(Ok(stream)) => {
             peer.tls = Some(Arc::new(Negotiated::of(&stream)));
             drop((tls, shared));
-            serve(stream, peer, routes, seat).await;
+            // Boxed: the state of TLS is large, and would be kept once more by everyone that passes it on.
+            serve(Box::new(stream), peer, routes, seat).await;
         }
         Ok(Err(error)) => tracing::info!(%peer, %error, "TLS handshake failed"),
         Err(_) => tracing::info!(%peer, "TLS handshake took too long"),

@@ -3,7 +3,7 @@
 use std::future::ready;
 use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use nossock::transport::tls::{ClientTls, Identity, ServerTls, TlsVersion};
@@ -98,24 +98,35 @@ impl Peer for Ours {
             let tls = ClientTls::builder().ca(certificate).versions([TlsVersion::Tls13]).build();
             connector = connector.tls(tls.map_err(io::Error::other)?);
         }
-        let socket = connector.connect_over(door.open_tcp().await?).await.map_err(io::Error::other)?;
-        Ok(Line(socket))
+        let arrivals = Arc::new(OnceLock::<Arc<Arrivals>>::new());
+        let heard = Arc::clone(&arrivals);
+        let router = Router::new().on("note", move || {
+            heard.get().into_iter().for_each(|arrivals| arrivals.one());
+            ready(())
+        });
+        let stream = door.open_tcp().await?;
+        let socket = connector.connect_routed_over(stream, router).await.map_err(io::Error::other)?;
+        Ok(Line { socket, arrivals })
     }
 }
 
 /// The client's end of a connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Line(Socket);
+pub(crate) struct Line {
+    socket: Socket,
+    /// Whom the handler of notes tells.
+    arrivals: Arc<OnceLock<Arc<Arrivals>>>,
+}
 
 impl Line {
     async fn check(&self, sent: Tally) -> io::Result<u64> {
-        sent.check(self.0.request("tally", &()).await.map_err(io::Error::other)?)
+        sent.check(self.socket.request("tally", &()).await.map_err(io::Error::other)?)
     }
 }
 
 impl Caller for Line {
     async fn ask(&self, ask: Ask) -> io::Result<Answer> {
-        self.0.request("add", &ask).await.map_err(io::Error::other)
+        self.socket.request("add", &ask).await.map_err(io::Error::other)
     }
 }
 
@@ -128,7 +139,7 @@ impl Link for Line {
         let mut sent = Tally::default();
         while !sent.count.is_multiple_of(64) || burst.more(sent.count) {
             let note = Note::number(sent.count);
-            self.0.send("note", &note).await.map_err(io::Error::other)?;
+            self.socket.send("note", &note).await.map_err(io::Error::other)?;
             sent.add(note.weight());
         }
         self.check(sent).await
@@ -139,24 +150,23 @@ impl Link for Line {
         let body = Bytes::from(body);
         let mut sent = Tally::default();
         while burst.more(sent.count) {
-            self.0.send_raw("blob", body.clone()).await.map_err(io::Error::other)?;
+            self.socket.send_raw("blob", body.clone()).await.map_err(io::Error::other)?;
             sent.add(weight);
         }
         self.check(sent).await
     }
 
     async fn join(&mut self) -> io::Result<()> {
-        self.0.request("join", &()).await.map_err(io::Error::other)
+        self.socket.request("join", &()).await.map_err(io::Error::other)
     }
 
     async fn fan(&mut self) -> io::Result<u64> {
-        self.0.request("fan", &()).await.map_err(io::Error::other)
+        self.socket.request("fan", &()).await.map_err(io::Error::other)
     }
 
     async fn deliveries(self, arrivals: Arc<Arrivals>) -> io::Result<()> {
-        while self.0.recv().await.map_err(io::Error::other)?.is_some() {
-            arrivals.one();
-        }
+        drop(self.arrivals.set(arrivals));
+        self.socket.closed().await;
         Err(io::ErrorKind::UnexpectedEof.into())
     }
 }

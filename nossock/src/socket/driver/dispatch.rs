@@ -425,22 +425,27 @@ fn start_with(
     slot: &mut FutureSlot,
     cx: &mut Context<'_>,
 ) -> Outcome {
-    let polled = catch_unwind(AssertUnwindSafe(|| {
-        route.endpoint.start(incoming, responder, slot)?;
-        Ok(slot.0.as_mut().map_or(Poll::Ready(Ok(())), |future| future.poll(cx)))
+    let mut rejected = None;
+    // Small results: they are moved for every message.
+    let polled = catch_unwind(AssertUnwindSafe(|| match route.endpoint.start(incoming, responder, slot) {
+        Ok(()) => slot.0.as_mut().map_or(Poll::Ready(Ok(())), |future| future.poll(cx)),
+        Err(reject) => {
+            rejected = Some(reject);
+            Poll::Ready(Ok(()))
+        }
     }));
     // Only what has to wait, or went wrong, needs its name again.
     let name = || Name::new(incoming.name).expect("the wire's names are short");
     match polled {
-        Ok(Ok(Poll::Ready(Ok(())))) => Outcome::Done,
-        Ok(Ok(Poll::Pending)) => match id {
+        Ok(Poll::Ready(Ok(()))) => match rejected {
+            None => Outcome::Done,
+            Some(reject) => Outcome::Wrong(Box::new(HandlerError::Rejected { name: name(), reject })),
+        },
+        Ok(Poll::Pending) => match id {
             Some(id) => Outcome::RequestWaits(id.into()),
             None => Outcome::MessageWaits(name()),
         },
-        Ok(Ok(Poll::Ready(Err(error)))) => {
-            Outcome::Wrong(Box::new(HandlerError::Failed { name: name(), error }))
-        }
-        Ok(Err(reject)) => Outcome::Wrong(Box::new(HandlerError::Rejected { name: name(), reject })),
+        Ok(Poll::Ready(Err(error))) => Outcome::Wrong(Box::new(HandlerError::Failed { name: name(), error })),
         Err(_) => {
             slot.0 = None; // drops what the future holds, a responder among it
             Outcome::Wrong(Box::new(HandlerError::Panicked { name: name() }))
