@@ -5,11 +5,15 @@ const net = require('net');
 const { tell, obey } = require('./lines');
 
 let socket;
+let bytes = 0;
 
 obey({
     connect(command) {
         socket = net.connect({ host: '127.0.0.1', port: command.port }, () => tell('connected', {}));
-        socket.on('data', (data) => tell('data', { hex: data.toString('hex') }));
+        socket.on('data', (data) => {
+            bytes += data.length;
+            tell('data', { hex: data.toString('hex') });
+        });
         socket.on('error', (error) => tell('error', { code: error.code }));
         socket.on('close', () => tell('close', {}));
     },
@@ -18,7 +22,7 @@ obey({
         socket.write(Buffer.from(command.hex, 'hex'));
     },
 
-    end() {
-        socket.end();
+    count() {
+        tell('count', { bytes });
     },
 });

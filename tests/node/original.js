@@ -8,6 +8,7 @@ const nossock = require('nossock');
 const { tell, obey } = require('./lines');
 
 const connections = [];
+let messages = 0;
 
 /** The connection a command is about. */
 function chosen(command) {
@@ -42,6 +43,7 @@ function watch(socket) {
     const on = connections.push(socket) - 1;
     // All messages pass here first, under whatever name.
     socket.on('next', (message) => {
+        messages += 1;
         tell('message', { on, name: message.name, kind: message.type, ...described(message.body) });
     });
     socket.on('end', () => tell('end', { on }));
@@ -160,11 +162,13 @@ obey({
         chosen(command).socket.write(Buffer.from(command.hex, 'hex'));
     },
 
-    end(command) {
-        chosen(command).end();
+    count() {
+        tell('count', { messages });
     },
 
-    destroy(command) {
-        chosen(command).destroy();
+    /** What the package takes over from the socket: end, destroy, pause, resume. */
+    call(command) {
+        chosen(command)[command.method]();
+        tell('called', {});
     },
 });

@@ -43,7 +43,8 @@ impl Certificates {
         let directory = TempDir::new().unwrap();
         let (ca, pem) = authority("Test CA");
         std::fs::write(directory.path().join("ca.pem"), pem).unwrap();
-        let (other_ca, _) = authority("Another CA");
+        let (other_ca, pem) = authority("Another CA");
+        std::fs::write(directory.path().join("strangers_ca.pem"), pem).unwrap();
         write(directory.path(), "server", &ca, ExtendedKeyUsagePurpose::ServerAuth);
         write(directory.path(), "ada", &ca, ExtendedKeyUsagePurpose::ClientAuth);
         write(directory.path(), "stranger", &other_ca, ExtendedKeyUsagePurpose::ClientAuth);
@@ -54,6 +55,12 @@ impl Certificates {
     #[must_use]
     pub fn ca(&self) -> PathBuf {
         self.directory.path().join("ca.pem")
+    }
+
+    /// The file with the certificate of the CA that issued the stranger's.
+    #[must_use]
+    pub fn strangers_ca(&self) -> PathBuf {
+        self.directory.path().join("strangers_ca.pem")
     }
 
     /// A server at `localhost` or 127.0.0.1.
