@@ -344,7 +344,7 @@ impl Shared {
             match socket.send_encoded(&next).await {
                 // The peer's limit is known only now: this one will never fit.
                 Err(error @ SendError::TooLarge { .. }) => {
-                    tracing::warn!(%error, "dropped from the offline queue")
+                    tracing::warn!(%error, "dropped from the offline queue");
                 }
                 sent => sent?,
             }

@@ -2,7 +2,7 @@ use bytes::{BufMut, BytesMut};
 use tokio_util::codec;
 
 use crate::limits::Limits;
-use crate::wire::{Decoder, Frame, Head, Kind, Name, NameError, Next, WireError};
+use crate::wire::{Decoder, Frame, Head, Kind, Name, NameError, Next, Unfinished, WireError};
 
 /// A codec for [`tokio_util::codec::Framed`], for those who want only the frames.
 ///
@@ -56,6 +56,9 @@ pub enum CodecError {
         /// Bytes allowed.
         limit: u32,
     },
+    /// The peer's stream ended inside a frame.
+    #[error("the peer's stream ended {0}")]
+    Truncated(Unfinished),
     /// The transport failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -81,6 +84,14 @@ impl codec::Decoder for FrameCodec {
                 }
             }
         }
+    }
+
+    /// Says in which frame the stream ended, also in one whose body was being skipped.
+    fn decode_eof(&mut self, buf: &mut BytesMut) -> Result<Option<Self::Item>, CodecError> {
+        if let Some(frame) = self.decode(buf)? {
+            return Ok(Some(frame));
+        }
+        self.decoder.unfinished(buf).map_or(Ok(None), |cut| Err(CodecError::Truncated(cut)))
     }
 }
 

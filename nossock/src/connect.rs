@@ -207,7 +207,7 @@ impl Connector {
                 };
                 let stream = tls.connect(stream, host).await?;
                 let peer = Peer { tls: Some(Arc::new(Negotiated::of(&stream))), ..peer };
-                Ok(Socket::spawn(stream, Side::Client, config, routes, peer))
+                Ok(Socket::spawn(Box::new(stream), Side::Client, config, routes, peer))
             }
             other => Err(ConnectError::Unsupported { scheme: other.scheme() }),
         }

@@ -17,7 +17,7 @@ const KIB: usize = 1024;
 /// | `frame_rate` | 1024 | and within its bytes divided by this many a second, whichever is longer |
 /// | `write_stall` | 30 s | a peer that takes nothing for this long is cut off |
 /// | `connect` | 10 s | from the first packet to the end of the TLS handshake, on either side |
-/// | `close_grace` | 5 s | what a close may take: running handlers, queued bytes, the peer's own farewell |
+/// | `close_grace` | 5 s | for running handlers to end at a close, and again for what is queued to leave |
 /// | `ping_after` | 25 s | of silence, when the peer knows pings |
 /// | `ping_wait` | 20 s | for anything to come after a ping |
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub struct Limits {
     pub write_stall: Duration,
     /// How long connecting or accepting may take, TLS included.
     pub connect: Duration,
-    /// How long a close may take.
+    /// How long running handlers may take to end at a close, and again what is queued to leave.
     pub close_grace: Duration,
     /// Silence after which a ping is sent.
     pub ping_after: Duration,

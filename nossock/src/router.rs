@@ -59,6 +59,24 @@ pub(crate) struct Route {
     pub(crate) endpoint: Box<dyn Endpoint>,
 }
 
+impl Route {
+    /// Whether a frame with this name goes here; gives the id of a request. A name that it is not sure of is to be
+    /// taken apart first.
+    #[inline]
+    pub(crate) fn matches<'a>(&self, frame_name: &'a [u8]) -> Option<Option<&'a str>> {
+        if self.name.is_empty() {
+            return None; // a fallback has no name of its own
+        }
+        if !self.is_request {
+            return (frame_name == self.name.as_bytes()).then_some(None);
+        }
+        let id = frame_name.strip_prefix(b"req:")?.strip_prefix(self.name.as_bytes())?.strip_prefix(b":")?;
+        let is_word =
+            !id.is_empty() && id.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        if is_word { std::str::from_utf8(id).ok().map(Some) } else { None }
+    }
+}
+
 /// What went wrong with one message; the connection goes on.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]

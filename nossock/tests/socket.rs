@@ -349,6 +349,41 @@ async fn send_waits_for_a_peer_that_does_not_read_and_try_send_gives_the_body_ba
 }
 
 #[tokio::test]
+async fn answers_that_nobody_takes_stop_the_reading_of_requests() {
+    let handled = Arc::new(AtomicUsize::new(0));
+    let router = Router::with_state(Arc::clone(&handled)).on_request(
+        "page",
+        async |State(handled): State<Arc<AtomicUsize>>| {
+            handled.fetch_add(1, Ordering::Relaxed);
+            "x".repeat(10_000)
+        },
+    );
+    let (here, peer) = tokio::io::duplex(1024);
+    let _server = Socket::routed(here, Side::Server, Config::default(), router);
+    let (mut reader, mut writer) = tokio::io::split(peer);
+    let asking = tokio::spawn(async move {
+        for n in 0..1000 {
+            writer.write_all(&frame(b'j', &format!("req:page:{n}"), b"0")).await.unwrap();
+            writer.write_all(&frame(b'c', "", br#"{"ping":1}"#)).await.unwrap();
+        }
+        writer
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let most = 256 * 1024 / 10_000 + 2;
+    assert!(handled.load(Ordering::Relaxed) <= most, "{handled:?} answers of 10 kB wait, {most} fit");
+    let mut bytes = 0;
+    let expected = 1000 * 10_004;
+    let mut chunk = vec![0; 64 * 1024];
+    while bytes < expected {
+        let n = reader.read(&mut chunk).await.unwrap();
+        assert_ne!(n, 0);
+        bytes += n;
+    }
+    asking.await.unwrap();
+    assert_eq!(handled.load(Ordering::Relaxed), 1000);
+}
+
+#[tokio::test]
 async fn slow_receiver_holds_back_its_own_peer() {
     let (a, b) = pair();
     let sender = tokio::spawn(async move {

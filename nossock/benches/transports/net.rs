@@ -31,6 +31,8 @@ pub(crate) struct Invitation {
     pub(crate) port: u16,
     /// The certificate to trust, DER, if the server speaks TLS.
     pub(crate) certificate: Option<Vec<u8>>,
+    /// The same as PEM, for those who read their settings.
+    pub(crate) certificate_pem: Option<String>,
     /// The congestion control to ask for, if any.
     pub(crate) congestion: Option<String>,
 }
@@ -102,6 +104,8 @@ impl Door {
 pub(crate) struct Identity {
     pub(crate) certificate: CertificateDer<'static>,
     pub(crate) key: PrivateKeyDer<'static>,
+    /// Both as PEM.
+    pub(crate) pem: (String, String),
 }
 
 /// A listening socket on a port the system chose.
@@ -124,6 +128,7 @@ impl Listener {
         let invitation = Invitation {
             port: tcp.local_addr()?.port(),
             certificate: identity.as_ref().map(|identity| identity.certificate.to_vec()),
+            certificate_pem: identity.as_ref().map(|identity| identity.pem.0.clone()),
             congestion: congestion.map(str::to_owned),
         };
         Ok((Self { tcp, identity }, invitation))
@@ -256,6 +261,7 @@ fn identity() -> io::Result<Identity> {
     Ok(Identity {
         certificate: made.cert.der().clone(),
         key: PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into(),
+        pem: (made.cert.pem(), made.signing_key.serialize_pem()),
     })
 }
 

@@ -6,6 +6,7 @@ mod by_hand;
 mod codec;
 mod messages;
 mod mux;
+mod ours;
 mod raw;
 mod rawj;
 mod tarpc;
@@ -116,6 +117,7 @@ peers! {
     "raw": raw::Raw,
     "rawj": rawj::Rawj,
     "mux": mux::Mux,
+    "nossock": ours::Ours,
     "codec": codec::Codec,
     "tungstenite": tungstenite::Tungstenite,
     "tarpc": tarpc::Tarpc,

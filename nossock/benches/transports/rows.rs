@@ -71,8 +71,8 @@ const LARGE: Load = Load::Blobs { size: 4 * 1024 * 1024 };
 const FAN: Load = Load::Fan { clients: 1000 };
 const IDLE: Load = Load::Idle { connections: 10_000 };
 
-const CALLERS: &[&str] = &["tungstenite", "codec", "tarpc"];
-const SENDERS: &[&str] = &["tungstenite", "codec"];
+const CALLERS: &[&str] = &["nossock", "tungstenite", "codec", "tarpc"];
+const SENDERS: &[&str] = &["nossock", "tungstenite", "codec"];
 
 /// All of them, in the order of the table.
 pub(crate) const ROWS: [Row; 15] = [

@@ -100,6 +100,11 @@ impl Outbox {
         }
     }
 
+    /// Makes it empty and gives its buffer away, to be used again elsewhere.
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        std::mem::take(self).small
+    }
+
     /// Makes it empty, keeping at most `keep` bytes of capacity.
     pub fn clear(&mut self, keep: usize) {
         let mut small = std::mem::take(&mut self.small);

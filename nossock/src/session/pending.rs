@@ -1,4 +1,4 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::reject::Outcome;
 
@@ -12,6 +12,8 @@ pub struct Pending<W> {
     slots: Vec<Slot<W>>,
     free: Vec<u16>,
     sequence: u64,
+    /// Requests whose time has not begun to run; see [`Due::After`].
+    unstamped: Vec<RequestId>,
     /// No deadline is earlier than this. Answers do not touch it, so a timer set to it fires about once per
     /// timeout however many requests come and go.
     earliest: Option<Instant>,
@@ -26,8 +28,19 @@ struct Slot<W> {
 #[derive(Debug)]
 enum State<W> {
     Free,
-    Waiting { deadline: Instant, waker: Option<W> },
+    Waiting { due: Due, waker: Option<W> },
     Done(Answer),
+}
+
+/// When a request has to be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a time is absolute or relative")]
+pub enum Due {
+    /// At this time.
+    At(Instant),
+    /// So long after the next [`stamp`](Pending::stamp). Whoever asks need not read the clock then; the driver, which
+    /// is woken to write the request, reads it once for all of them.
+    After(Duration),
 }
 
 /// What a request ended with.
@@ -70,8 +83,14 @@ impl RequestId {
         text
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        let number = u64::from_str_radix(text, 16).ok()?;
+    fn parse(text: &[u8]) -> Option<Self> {
+        if text.is_empty() || text.len() > 16 {
+            return None;
+        }
+        let mut number = 0_u64;
+        for byte in text {
+            number = number << 4 | u64::from(char::from(*byte).to_digit(16)?);
+        }
         Some(Self { sequence: number >> 16, index: u16::try_from(number & 0xffff).ok()? })
     }
 }
@@ -93,7 +112,7 @@ impl IdText {
 
 impl<W> Default for Pending<W> {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), sequence: 0, earliest: None }
+        Self { slots: Vec::new(), free: Vec::new(), sequence: 0, unstamped: Vec::new(), earliest: None }
     }
 }
 
@@ -111,7 +130,7 @@ impl<W> Pending<W> {
     }
 
     /// Takes a slot; `None` when 65,536 are taken.
-    pub fn insert(&mut self, deadline: Instant) -> Option<RequestId> {
+    pub fn insert(&mut self, due: Due, waker: Option<W>) -> Option<RequestId> {
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
@@ -122,9 +141,31 @@ impl<W> Pending<W> {
         };
         self.sequence = (self.sequence + 1) & 0xffff_ffff_ffff;
         let slot = self.slots.get_mut(usize::from(index))?;
-        *slot = Slot { sequence: self.sequence, state: State::Waiting { deadline, waker: None } };
-        self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
-        Some(RequestId { sequence: self.sequence, index })
+        *slot = Slot { sequence: self.sequence, state: State::Waiting { due, waker } };
+        let id = RequestId { sequence: self.sequence, index };
+        match due {
+            Due::At(deadline) => self.earliest = earlier(self.earliest, deadline),
+            Due::After(_) => self.unstamped.push(id),
+        }
+        Some(id)
+    }
+
+    /// Whether the time of some request has not begun to run.
+    #[must_use]
+    pub const fn wants_stamp(&self) -> bool {
+        !self.unstamped.is_empty()
+    }
+
+    /// Lets the time of every request run from now on.
+    pub fn stamp(&mut self, now: Instant) {
+        while let Some(id) = self.unstamped.pop() {
+            let Some(slot) = self.slot(id) else { continue };
+            let State::Waiting { due: due @ Due::After(_), .. } = &mut slot.state else { continue };
+            let Due::After(time) = *due else { continue };
+            let deadline = now + time;
+            *due = Due::At(deadline);
+            self.earliest = earlier(self.earliest, deadline);
+        }
     }
 
     fn slot(&mut self, id: RequestId) -> Option<&mut Slot<W>> {
@@ -132,7 +173,7 @@ impl<W> Pending<W> {
     }
 
     /// Whether an answer with this id is waited for.
-    pub fn waits(&mut self, id: &str) -> Option<RequestId> {
+    pub fn waits(&mut self, id: &[u8]) -> Option<RequestId> {
         let id = RequestId::parse(id)?;
         let slot = self.slot(id)?;
         matches!(slot.state, State::Waiting { .. }).then_some(id)
@@ -154,8 +195,8 @@ impl<W> Pending<W> {
     pub fn poll(&mut self, id: RequestId, waker: impl FnOnce(Option<W>) -> W) -> Option<Answer> {
         let slot = self.slot(id)?;
         match std::mem::replace(&mut slot.state, State::Free) {
-            State::Waiting { deadline, waker: old } => {
-                slot.state = State::Waiting { deadline, waker: Some(waker(old)) };
+            State::Waiting { due, waker: old } => {
+                slot.state = State::Waiting { due, waker: Some(waker(old)) };
                 None
             }
             State::Done(answer) => {
@@ -198,15 +239,14 @@ impl<W> Pending<W> {
         let mut wakers = Vec::new();
         for slot in &mut self.slots {
             match &mut slot.state {
-                State::Waiting { deadline, waker } if *deadline <= now => {
+                State::Waiting { due: Due::At(deadline), waker } if *deadline <= now => {
                     wakers.extend(waker.take());
                     slot.state = State::Done(Answer::TimedOut);
                 }
-                State::Waiting { deadline, .. } => {
-                    let deadline = *deadline;
-                    self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+                State::Waiting { due: Due::At(deadline), .. } => {
+                    self.earliest = earlier(self.earliest, *deadline);
                 }
-                State::Free | State::Done(_) => {}
+                State::Free | State::Waiting { .. } | State::Done(_) => {}
             }
         }
         wakers
@@ -226,6 +266,10 @@ impl<W> Pending<W> {
     }
 }
 
+fn earlier(earliest: Option<Instant>, deadline: Instant) -> Option<Instant> {
+    Some(earliest.map_or(deadline, |earliest| earliest.min(deadline)))
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -240,16 +284,16 @@ mod tests {
     fn late_reply_does_not_reach_the_next_request_in_the_slot() {
         let now = Instant::now();
         let mut pending = Pending::<u32>::default();
-        let first = pending.insert(now).unwrap();
+        let first = pending.insert(Due::At(now), None).unwrap();
         let text = first.text();
         assert!(pending.abandon(first));
-        let second = pending.insert(now).unwrap();
+        let second = pending.insert(Due::At(now), None).unwrap();
         assert_eq!(first.index, second.index);
-        assert_eq!(pending.waits(text.as_str()), None);
-        assert_eq!(pending.waits(second.text().as_str()), Some(second));
+        assert_eq!(pending.waits(text.as_str().as_bytes()), None);
+        assert_eq!(pending.waits(second.text().as_str().as_bytes()), Some(second));
         pending.finish(second, reply());
         assert_eq!(
-            pending.waits(second.text().as_str()),
+            pending.waits(second.text().as_str().as_bytes()),
             None,
             "the second answer to one request is dropped"
         );
@@ -262,8 +306,8 @@ mod tests {
         let start = Instant::now();
         let at = |secs| start + Duration::from_secs(secs);
         let mut pending = Pending::<u32>::default();
-        let early = pending.insert(at(1)).unwrap();
-        let late = pending.insert(at(5)).unwrap();
+        let early = pending.insert(Due::At(at(1)), None).unwrap();
+        let late = pending.insert(Due::At(at(5)), None).unwrap();
         assert!(pending.poll(early, |_| 1).is_none());
         assert!(pending.poll(late, |_| 2).is_none());
         assert!(pending.expire(at(0)).is_empty());
@@ -276,17 +320,30 @@ mod tests {
     }
 
     #[test]
+    fn time_of_a_request_runs_from_its_stamp() {
+        let start = Instant::now();
+        let mut pending = Pending::<u32>::default();
+        let id = pending.insert(Due::After(Duration::from_secs(5)), Some(7)).unwrap();
+        assert!(pending.wants_stamp() && pending.next_deadline().is_none());
+        pending.stamp(start);
+        assert_eq!(pending.next_deadline(), Some(start + Duration::from_secs(5)));
+        assert_eq!(pending.expire(start + Duration::from_secs(5)), [7]);
+        assert!(matches!(pending.poll(id, |_| 1), Some(Answer::TimedOut)));
+    }
+
+    #[test]
     fn ids_are_words_and_come_back() {
         let mut pending = Pending::<u32>::default();
         for _ in 0..70_000 {
-            let id = pending.insert(Instant::now()).unwrap();
+            let id = pending.insert(Due::After(Duration::ZERO), None).unwrap();
             let text = id.text();
             assert!(text.as_str().bytes().all(|b| b.is_ascii_alphanumeric()));
-            assert_eq!(RequestId::parse(text.as_str()), Some(id));
+            assert_eq!(RequestId::parse(text.as_str().as_bytes()), Some(id));
             pending.abandon(id);
+            pending.stamp(Instant::now());
         }
         for odd in ["", "-1", "xyz", "fffffffffffffffff", "_"] {
-            assert_eq!(pending.waits(odd), None, "{odd}");
+            assert_eq!(pending.waits(odd.as_bytes()), None, "{odd}");
         }
     }
 }

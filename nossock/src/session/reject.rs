@@ -154,6 +154,8 @@ impl From<String> for Reject {
 /// What came back for a request.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
+    /// The JSON text of a short value, copied: that costs less than sharing the buffer it came in.
+    Short(Short),
     /// The JSON text of the value.
     Json(Bytes),
     /// A raw value.
@@ -162,14 +164,47 @@ pub(crate) enum Outcome {
     Rejected(Reject),
 }
 
+/// A few bytes, kept in place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Short {
+    len: u8,
+    bytes: [u8; Self::MAX],
+}
+
+impl Short {
+    const MAX: usize = 63;
+
+    fn new(bytes: &[u8]) -> Option<Self> {
+        let mut short = Self { len: u8::try_from(bytes.len()).ok()?, bytes: [0; Self::MAX] };
+        short.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(short)
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Short {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Short({} bytes)", self.len)
+    }
+}
+
+/// What nearly every reply is, `[null,value]`: the value is what stands between this start and the last bracket.
+fn success(body: &[u8]) -> Option<&[u8]> {
+    body.strip_prefix(b"[null,")?.strip_suffix(b"]")
+}
+
+/// Reads the JSON body of a reply whose value is short.
+pub(crate) fn read_short_reply(body: &[u8]) -> Option<Outcome> {
+    success(body).and_then(Short::new).map(Outcome::Short)
+}
+
 /// Reads the JSON body of a reply, `[error, value]`.
 pub(crate) fn read_reply(body: Bytes) -> serde_json::Result<Outcome> {
-    // What nearly every reply is: the value is what stands between this start and the last bracket.
-    if let Some(rest) = body.strip_prefix(b"[null,")
-        && let Some(value) = rest.strip_suffix(b"]")
-    {
-        let at = body.len() - rest.len();
-        let end = at + value.len();
+    if let Some(value) = success(&body) {
+        let (at, end) = (b"[null,".len(), b"[null,".len() + value.len());
         return Ok(Outcome::Json(body.slice(at..end)));
     }
     let mut parts: Vec<Value> = serde_json::from_slice(&body)?;

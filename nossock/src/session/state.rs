@@ -2,8 +2,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::pending::{Answer, Pending, Reply, RequestId};
-use super::reject::{Outcome, read_reply};
+use super::pending::{Answer, Due, Pending, Reply, RequestId};
+use super::reject::{Outcome, read_reply, read_short_reply};
 use super::{CloseReason, Control, Hello, Outbox, TimedOut};
 use crate::Config;
 use crate::wire::{Head, Kind};
@@ -30,7 +30,7 @@ pub struct Session<W> {
     stats: Stats,
 }
 
-/// How far the conversation has come; see the [module](self) for the picture.
+/// How far the conversation has come; see the [module](crate::session) for the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(clippy::exhaustive_enums, reason = "a driver has to know them all")]
 pub enum Phase {
@@ -181,13 +181,13 @@ impl<W> Session<W> {
     }
 
     /// Queues a frame that is encoded already.
-    pub(crate) fn encoded(&mut self, frame: &Bytes) {
-        if frame.len() >= Outbox::LARGE {
-            self.outbox.push(frame.clone());
-        } else {
-            self.outbox.small().extend_from_slice(frame);
-        }
+    pub(crate) fn whole(&mut self, frame: Payload<'_>) {
         self.queued += frame.len() as u64;
+        match frame {
+            Payload::Owned(bytes) if bytes.len() >= Outbox::LARGE => self.outbox.push(bytes),
+            Payload::Owned(bytes) => self.outbox.small().extend_from_slice(&bytes),
+            Payload::Borrowed(bytes) => self.outbox.small().extend_from_slice(bytes),
+        }
     }
 
     fn control(&mut self, control: &Control<'_>) {
@@ -206,11 +206,9 @@ impl<W> Session<W> {
         true
     }
 
-    /// Gives back memory that an idle conversation does not need.
-    pub(crate) fn release_memory(&mut self) {
-        if self.outbox.is_empty() {
-            self.outbox.clear(0);
-        }
+    /// What is queued.
+    pub(crate) const fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     /// Notes that `n` of the taken bytes were written.
@@ -251,15 +249,21 @@ impl<W> Session<W> {
     }
 
     /// Starts a request: takes a slot. `None` when as many are under way as either side allows.
-    pub(crate) fn request(&mut self, deadline: Instant, limit: usize) -> Option<RequestId> {
+    pub(crate) fn request(&mut self, due: Due, waker: Option<W>, limit: usize) -> Option<RequestId> {
         let theirs = self.peer.as_ref().map_or(usize::MAX, |peer| peer.max_in_flight.max(1) as usize);
         if self.pending.len() >= limit.min(theirs) {
             return None;
         }
-        self.pending.insert(deadline)
+        self.pending.insert(due, waker)
     }
 
-    /// Handles an answer; gives whom to wake. One that nobody waits for is counted and dropped.
+    /// Handles a short answer, if it is one; gives whom to wake.
+    pub(crate) fn answered_shortly(&mut self, id: RequestId, kind: Kind, body: &[u8]) -> Option<Option<W>> {
+        let outcome = if kind == Kind::Json { read_short_reply(body)? } else { return None };
+        Some(self.pending.finish(id, Answer::Reply(Reply(Ok(outcome)))))
+    }
+
+    /// Handles an answer; gives whom to wake.
     pub(crate) fn answered(&mut self, id: RequestId, kind: Kind, body: Bytes) -> Option<W> {
         let outcome = if kind == Kind::Raw { Ok(Outcome::Raw(body)) } else { read_reply(body) };
         self.pending.finish(id, Answer::Reply(Reply(outcome)))

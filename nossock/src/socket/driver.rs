@@ -1,7 +1,6 @@
 //! The one task of a connection.
 
 mod dispatch;
-mod memory;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -9,7 +8,8 @@ use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -20,6 +20,7 @@ use tokio_util::io::poll_read_buf;
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::handler::FutureSlot;
+use super::memory;
 use super::message::Message;
 use super::shared::{On, Shared, now};
 use crate::router::{Route, Routes};
@@ -61,6 +62,10 @@ pub(crate) struct Driver<T> {
     write_since: Option<Instant>,
     /// Whole frames may be left in `input`, because handling was held back.
     undecoded: bool,
+    /// Nothing was read because too much waited.
+    held: bool,
+    /// Whom the answers of one read wake; empty between reads.
+    wakes: Vec<Waker>,
     /// No more is decoded: the peer ended its stream, or sent what cannot be frames.
     deaf: bool,
     input_ended: bool,
@@ -85,7 +90,10 @@ const READS_PER_WRITE: u32 = 4;
 const TURNS: u32 = 64;
 
 /// What the output may keep between two writes, in bytes.
-const KEEP: usize = 64 * 1024;
+const KEEP: usize = 512 * 1024;
+
+/// As much output as is left for others to add to, in bytes, when they are about to.
+const SMALL_OUTPUT: usize = 16 * 1024;
 
 /// Pieces of one vectored write.
 const PIECES: usize = 16;
@@ -112,6 +120,8 @@ impl<T> Driver<T> {
             frame_since: None,
             write_since: None,
             undecoded: false,
+            held: false,
+            wakes: Vec::new(),
             deaf: false,
             input_ended: false,
             unflushed: false,
@@ -132,8 +142,10 @@ impl<T> Driver<T> {
         if self.backlog_bytes >= self.limits().receive_queue {
             return true;
         }
-        let core = self.shared.lock();
-        core.inbox.bytes >= self.limits().receive_queue || core.answers >= self.limits().send_queue
+        if self.shared.by_hand {
+            return self.shared.lock().is_held_back(self.limits());
+        }
+        self.shared.answers_held.load(Ordering::Relaxed)
     }
 
     /// Nothing more is to be understood from the peer, for this reason.
@@ -149,12 +161,11 @@ impl<T> Driver<T> {
         });
     }
 
-    /// When something is due, at the earliest.
+    /// When the driver itself has something due, at the earliest.
     fn next_timeout(&self) -> Option<Instant> {
         let frame = self.frame_since.map(|since| since + self.frame_time());
         let write = self.write_since.map(|since| since + self.limits().write_stall);
-        let session = self.shared.lock().session.next_timeout(&self.shared.config);
-        [frame, write, session].into_iter().flatten().min()
+        [frame, write].into_iter().flatten().min()
     }
 
     /// How long the frame that is arriving may take.
@@ -193,7 +204,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if self.deaf {
             return self.poll_discard(cx);
         }
-        if self.is_held_back() {
+        self.held = self.is_held_back();
+        if self.held {
             self.frame_since = None; // it is us who make it wait
             return Poll::Pending;
         }
@@ -247,82 +259,83 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         })
     }
 
-    /// Writes until nothing is queued or the transport takes no more.
-    fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
-        loop {
-            if self.output.is_empty() {
-                self.output.clear(KEEP);
-                if !self.shared.lock().session.take(&mut self.output) {
-                    break;
-                }
+    /// Writes until nothing is queued or the transport takes no more; gives the phase that the session is in then.
+    fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<Phase, CloseReason> {
+        if self.output.is_empty() {
+            let mut core = self.shared.lock();
+            if !core.session.take(&mut self.output) && !self.unflushed {
+                return Ok(core.session.phase());
             }
+        }
+        loop {
+            let mut written = 0;
+            let progress = self.poll_write(cx, &mut written);
+            if written > 0 {
+                self.unflushed = true;
+                self.write_since = None;
+            }
+            let flushed = match progress {
+                Poll::Ready(result) => {
+                    result?;
+                    Pin::new(&mut self.io).poll_flush(cx).map_err(transport_failed)?.is_ready()
+                }
+                Poll::Pending => false,
+            };
+            if flushed {
+                self.unflushed = false;
+                self.write_since = None;
+                self.output.clear(KEEP);
+            } else {
+                self.write_since.get_or_insert_with(now);
+            }
+            let (more, phase) = self.shared.with(|core, wakes| {
+                self.shared.wrote(core, wakes, written);
+                if flushed {
+                    core.session.flushed();
+                    core.wake(On::Flush, wakes);
+                }
+                (flushed && core.session.take(&mut self.output), core.session.phase())
+            });
+            if !more {
+                return Ok(phase);
+            }
+        }
+    }
+
+    /// Writes what was taken; counts what has left.
+    fn poll_write(&mut self, cx: &mut Context<'_>, written: &mut usize) -> Poll<Result<(), CloseReason>> {
+        while !self.output.is_empty() {
             let mut pieces = [IoSlice::new(&[]); PIECES];
             let used = self.output.chunks(&mut pieces);
             let pieces = pieces.get(..used).unwrap_or_default();
             let io = Pin::new(&mut self.io);
-            let written = match pieces {
+            let n = ready!(match pieces {
                 [piece] => io.poll_write(cx, piece),
                 pieces => io.poll_write_vectored(cx, pieces),
-            };
-            match written {
-                Poll::Pending => {
-                    self.write_since.get_or_insert_with(now);
-                    return Ok(());
-                }
-                Poll::Ready(Err(error)) => return Err(transport_failed(error)),
-                Poll::Ready(Ok(0)) => return Err(transport_failed(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(n)) => {
+            });
+            match n.map_err(transport_failed)? {
+                0 => return Poll::Ready(Err(transport_failed(io::ErrorKind::WriteZero.into()))),
+                n => {
                     self.output.advance(n);
-                    self.write_since = None;
-                    self.unflushed = true;
-                    self.wrote(n);
+                    *written += n;
                 }
             }
         }
-        if !self.unflushed {
-            return Ok(());
-        }
-        match Pin::new(&mut self.io).poll_flush(cx) {
-            Poll::Pending => {
-                self.write_since.get_or_insert_with(now);
-                Ok(())
-            }
-            Poll::Ready(Err(error)) => Err(transport_failed(error)),
-            Poll::Ready(Ok(())) => {
-                self.unflushed = false;
-                self.write_since = None;
-                self.shared.with(|core, wakes| {
-                    core.session.flushed();
-                    core.wake(On::Flush, wakes);
-                });
-                Ok(())
-            }
-        }
-    }
-
-    /// Notes what was written, and lets in who waits for room once half of it is free.
-    fn wrote(&self, n: usize) {
-        let half = self.limits().send_queue / 2;
-        self.shared.with(|core, wakes| {
-            core.session.wrote(n);
-            let queued = core.session.queue_len();
-            core.answers = core.answers.min(queued);
-            if queued <= half {
-                core.wake(On::Room, wakes);
-            }
-        });
+        Poll::Ready(Ok(()))
     }
 
     /// Goes from one phase of closing to the next, as far as that is possible now.
-    fn poll_close(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
-        let phase = self.shared.lock().session.phase();
+    fn poll_close(&mut self, cx: &mut Context<'_>, phase: Phase) -> Result<(), CloseReason> {
         match phase {
             Phase::Open | Phase::Lingering | Phase::Closed => Ok(()),
             Phase::Draining => {
                 if self.is_idle() {
                     self.shared.with(|core, wakes| {
                         let by_peer = !core.session.reason().is_some_and(CloseReason::is_ours);
-                        if self.shared.by_hand && by_peer && !core.inbox.end_seen && self.shared.has_handles()
+                        if self.shared.by_hand
+                            && by_peer
+                            && core.inbox.is_awaited()
+                            && self.shared.has_handles()
                         {
                             return; // somebody may still receive what has come, and answer
                         }
@@ -367,14 +380,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     break true;
                 }
             };
-            let before = self.shared.lock().session.phase();
-            self.poll_output(cx)?;
-            self.poll_close(cx)?;
-            let phase = self.shared.lock().session.phase();
-            if phase == Phase::Closed || (phase == Phase::Lingering && self.input_ended) {
-                return Poll::Ready(Ok(()));
+            let before = self.poll_output(cx)?;
+            if before != Phase::Open {
+                self.poll_close(cx, before)?;
+                let phase = self.shared.lock().session.phase();
+                if phase == Phase::Closed || (phase == Phase::Lingering && self.input_ended) {
+                    return Poll::Ready(Ok(()));
+                }
+                if phase != before {
+                    continue;
+                }
             }
-            if !more && phase == before && self.poll_sleep(cx)?.is_pending() {
+            if !more && self.poll_sleep(cx)?.is_pending() {
                 return Poll::Pending;
             }
         }
@@ -382,76 +399,102 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         Poll::Pending
     }
 
-    /// Sets the timer and goes to sleep; ready when there is something to do after all.
+    /// Goes to sleep and sets the timer; ready when there is something to do after all.
     fn poll_sleep(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, CloseReason> {
-        match self.next_timeout() {
-            None => (self.timer, self.armed) = (None, None),
-            Some(at) => {
-                // A timer that is set to an earlier time stays: it fires once for nothing and is set anew then,
-                // which is cheaper than setting it for every request.
-                if self.armed.is_none_or(|armed| at < armed) {
-                    match &mut self.timer {
-                        Some(timer) => timer.as_mut().reset(at.into()),
-                        None => self.timer = Some(Box::pin(tokio::time::sleep_until(at.into()))),
-                    }
-                    self.armed = Some(at);
-                }
-                if self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
-                    self.armed = None;
-                    self.timed_out(now())?;
-                    return Ok(Poll::Ready(()));
-                }
-            }
-        }
-        let mut core = self.shared.lock();
         let blocked = self.write_since.is_some();
-        if core.session.has_output() && !blocked {
+        let mut core = self.shared.lock();
+        let released = self.held
+            && self.backlog_bytes < self.limits().receive_queue
+            && !core.is_held_back(&self.shared.config.limits);
+        if released || (core.session.has_output() && !blocked) {
             return Ok(Poll::Ready(()));
         }
-        if self.output.is_empty() && !blocked {
-            core.session.release_memory();
-            self.output.clear(0);
+        if core.session.pending().wants_stamp() {
+            let now = now(); // queued while this was at work
+            core.session.pending().stamp(now);
         }
         core.awake = false;
-        if !core.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
+        let same_waker = core.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker()));
+        if !same_waker {
             core.driver = Some(cx.waker().clone());
         }
+        let spare = if blocked { Vec::new() } else { core.session.outbox().take_buffer() };
+        let due = core.session.next_timeout(&self.shared.config);
         drop(core);
-        if self.ordered.is_none() {
-            self.slot = FutureSlot::default();
+        memory::give_back_output(spare);
+        if self.output.is_empty() {
+            memory::give_back_output(self.output.take_buffer());
         }
-        Ok(Poll::Pending)
+        self.slot = FutureSlot::default();
+        let due = [due, self.next_timeout()].into_iter().flatten().min();
+        if self.poll_timer(cx, due, same_waker).is_pending() {
+            return Ok(Poll::Pending);
+        }
+        self.shared.lock().awake = true;
+        self.timed_out(now())?;
+        Ok(Poll::Ready(()))
     }
 
-    /// Whether to let other tasks go first: calls that were answered a moment ago are about to queue their next
-    /// ones, and then all leave in one write.
-    fn should_yield(&mut self) -> bool {
+    /// Sets the timer to `due`; ready when that has come.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, due: Option<Instant>, same_waker: bool) -> Poll<()> {
+        let Some(due) = due else {
+            (self.timer, self.armed) = (None, None);
+            return Poll::Pending;
+        };
+        // A timer that is set to an earlier time stays: it fires once for nothing and is set anew then, which is
+        // cheaper than setting it for every request.
+        let stays = self.armed.is_some_and(|armed| armed <= due);
+        if !stays {
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(due.into()),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(due.into()))),
+            }
+            self.armed = Some(due);
+        }
+        let Some(timer) = &mut self.timer else { return Poll::Pending };
+        if stays && same_waker && !timer.is_elapsed() {
+            return Poll::Pending; // it knows whom to wake
+        }
+        ready!(timer.as_mut().poll(cx));
+        self.armed = None;
+        Poll::Ready(())
+    }
+
+    /// Wakes up; says whether to let other tasks go first: calls that were answered a moment ago are about to queue
+    /// their next ones, and then all leave in one write.
+    fn wake_up(&mut self) -> bool {
+        let running = self.running.as_ref().map_or(0, |running| running.ids.len());
+        let mut core = self.shared.lock();
+        core.awake = true;
+        if core.session.pending().wants_stamp() {
+            let now = now();
+            core.session.pending().stamp(now);
+        }
         if std::mem::take(&mut self.yielded) {
             return false;
         }
-        let running = self.running.as_ref().map_or(0, |running| running.ids.len());
-        let mut core = self.shared.lock();
         let queued = core.session.queue_len();
-        self.yielded = queued > 0 && queued < KEEP / 4 && core.session.pending().len().max(running) > 1;
+        self.yielded = queued > 0 && queued < SMALL_OUTPUT && core.session.pending().len().max(running) > 1;
         self.yielded
     }
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
-    type Output = ();
+    /// Whether everything that ran had ended by then.
+    type Output = bool;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
         let this = self.get_mut();
-        this.shared.lock().awake = true;
-        if this.should_yield() {
+        if this.wake_up() {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         match this.turn(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(result) => {
+                let idle = this.is_idle();
                 this.finish(result.err().unwrap_or(CloseReason::Local));
-                Poll::Ready(())
+                Poll::Ready(idle)
             }
         }
     }

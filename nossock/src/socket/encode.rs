@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::session::{Outbox, Payload};
+use crate::wire::{Head, Kind};
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -56,7 +57,24 @@ pub(crate) fn json<T: Serialize + ?Sized, R>(
     value: &T,
     use_it: impl FnOnce(Encoded<'_>) -> R,
 ) -> serde_json::Result<R> {
-    with(|out| serde_json::to_writer(out, value), use_it)
+    with(|out| serde_json::to_writer(out, value), |body, ()| use_it(body))
+}
+
+/// Writes a whole message; gives it with the length of its body, which may be more than a frame can hold.
+pub(crate) fn message<T: Serialize + ?Sized, R>(
+    name: &str,
+    name_len: u8,
+    value: &T,
+    use_it: impl FnOnce(Encoded<'_>, usize) -> R,
+) -> serde_json::Result<R> {
+    let write = |out: &mut Vec<u8>| {
+        let body_at = Head::begin(out, Kind::Json, name_len, name);
+        serde_json::to_writer(&mut *out, value)?;
+        let body_len = out.len() - body_at;
+        Head::complete(out, body_at, u32::try_from(body_len).unwrap_or(u32::MAX));
+        Ok(body_len)
+    };
+    with(write, use_it)
 }
 
 /// Writes `[null,value]`.
@@ -70,21 +88,21 @@ pub(crate) fn json_reply<T: Serialize + ?Sized, R>(
         out.push(b']');
         Ok(())
     };
-    with(write, use_it)
+    with(write, |body, ()| use_it(body))
 }
 
-fn with<R>(
-    write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>,
-    use_it: impl FnOnce(Encoded<'_>) -> R,
+fn with<W, R>(
+    write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<W>,
+    use_it: impl FnOnce(Encoded<'_>, W) -> R,
 ) -> serde_json::Result<R> {
     // Taken out, not borrowed: a value may itself send something while it is written.
     let mut buffer = SCRATCH.take();
     buffer.clear();
-    write(&mut buffer)?;
+    let written = write(&mut buffer)?;
     if buffer.len() >= Outbox::LARGE {
-        return Ok(use_it(Encoded::Owned(buffer.into())));
+        return Ok(use_it(Encoded::Owned(buffer.into()), written));
     }
-    let result = use_it(Encoded::Borrowed(&buffer));
+    let result = use_it(Encoded::Borrowed(&buffer), written);
     if buffer.capacity() <= KEEP {
         SCRATCH.set(buffer);
     }

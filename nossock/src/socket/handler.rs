@@ -195,6 +195,7 @@ pub(crate) trait Endpoint: Send + Sync {
 pub(crate) struct FutureSlot(pub(crate) Option<ReusableBoxFuture<'static, Result<(), String>>>);
 
 impl FutureSlot {
+    #[inline]
     fn fill(&mut self, future: impl Future<Output = Result<(), String>> + Send + 'static) {
         match &mut self.0 {
             Some(slot) => slot.set(future),

@@ -170,8 +170,8 @@ impl Responder {
             if body.len() > limit as usize {
                 return Err(AnswerError::TooLarge { size: body.len(), limit });
             }
-            core.answers += body.len();
-            core.session.frame(kind, name_len, &name, body.into());
+            self.shared.count_answer(core, body.len());
+            core.frame(kind, name_len, &name, body.into());
             core.wake_driver(wakes);
             Ok(())
         })

@@ -28,6 +28,7 @@ mod driver;
 mod encode;
 mod extract;
 mod handler;
+mod memory;
 mod message;
 mod peer;
 mod receive;

@@ -29,7 +29,6 @@ impl Socket {
 
     /// The messages as a [`Stream`], which ends where [`recv`](Self::recv) gives `None` or
     /// [`RecvError::Closed`].
-    #[must_use]
     pub fn messages(&self) -> Messages<'_> {
         Messages { socket: self, waiting: None, done: false }
     }
@@ -44,24 +43,17 @@ fn next(
     if turn == Turn::Behind {
         return None;
     }
-    let Some(item) = core.inbox.queue.pop_front() else {
+    let before = core.inbox.bytes;
+    let Some(item) = core.inbox.pop() else {
         let reason = core.session.reason()?.clone();
-        let clean = reason.is_clean();
         if core.session.phase() < Phase::Flushing {
             core.inbox.end_seen = true;
             core.wake_driver(wakes);
         }
-        return Some(if clean { Ok(None) } else { Err(RecvError::Closed(reason)) });
+        return Some(if reason.is_clean() { Ok(None) } else { Err(RecvError::Closed(reason)) });
     };
-    if let Ok(message) = &item {
-        let before = core.inbox.bytes;
-        core.inbox.bytes = before.saturating_sub(message.cost());
-        if before >= limit && core.inbox.bytes < limit {
-            core.wake_driver(wakes); // it stopped reading
-        }
-    }
-    if core.inbox.queue.is_empty() {
-        core.inbox.queue = std::collections::VecDeque::new();
+    if before >= limit && core.inbox.bytes < limit {
+        core.wake_driver(wakes); // it stopped reading
     }
     Some(item.map(Some))
 }

@@ -1,6 +1,6 @@
 //! Asking the peer something.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::Socket;
 use super::encode::{self, Encoded};
 use super::send::SendError;
 use super::shared::{Core, On, Shared, Turn, Wakes, now};
-use crate::session::{Answer, CloseReason, Outcome, Reject, RequestId};
+use crate::session::{Answer, CloseReason, Due, Outcome, Reject, RequestId, Short};
 use crate::wire::{Body, Kind, NameError};
 
 /// Why a request got no value.
@@ -61,7 +61,13 @@ pub enum RequestError {
 
 /// The value of an answer, not looked at yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Value(Body);
+pub struct Value(Inner);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Inner {
+    Short(Short),
+    Body(Body),
+}
 
 impl Value {
     /// Reads a JSON value.
@@ -69,13 +75,19 @@ impl Value {
     /// # Errors
     /// When it is no JSON, or not a `T`.
     pub fn parse<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
-        self.0.parse()
+        match &self.0 {
+            Inner::Short(short) => serde_json::from_slice(short.as_slice()),
+            Inner::Body(body) => body.parse(),
+        }
     }
 
     /// The bytes: of the JSON text, or of the raw answer.
     #[must_use]
     pub fn into_body(self) -> Body {
-        self.0
+        match self.0 {
+            Inner::Short(short) => Body::Json(Bytes::copy_from_slice(short.as_slice())),
+            Inner::Body(body) => body,
+        }
     }
 }
 
@@ -86,15 +98,15 @@ const MAX_NAME: usize = 255 - 5 - 1 - 16;
 struct Outgoing<'a> {
     kind: Kind,
     name: &'a str,
-    deadline: Instant,
+    timeout: Duration,
 }
 
 impl Outgoing<'_> {
-    fn new(kind: Kind, name: &str, deadline: Instant) -> Result<Outgoing<'_>, SendError> {
+    fn new(kind: Kind, name: &str, timeout: Duration) -> Result<Outgoing<'_>, SendError> {
         if name.len() > MAX_NAME {
             return Err(NameError::TooLongForRequest { len: name.len(), limit: MAX_NAME }.into());
         }
-        Ok(Outgoing { kind, name, deadline })
+        Ok(Outgoing { kind, name, timeout })
     }
 
     /// Takes a slot and queues the request, or gives the body back to be tried again.
@@ -105,6 +117,7 @@ impl Outgoing<'_> {
         wakes: &mut Wakes,
         body: Encoded<'_>,
         turn: Turn,
+        (due, waker): (Due, Option<Waker>),
     ) -> Result<Result<RequestId, Bytes>, SendError> {
         core.session.may_send().map_err(SendError::Closed)?;
         if let Some(reason) = core.session.reason() {
@@ -118,31 +131,43 @@ impl Outgoing<'_> {
         if turn == Turn::Behind || !core.has_room(limits.send_queue) {
             return Ok(Err(body.into_bytes()));
         }
-        let Some(id) = core.session.request(self.deadline, limits.requests_out) else {
+        let Some(id) = core.session.request(due, waker, limits.requests_out) else {
             return Ok(Err(body.into_bytes()));
         };
         let text = id.text();
         let name = ["req:", self.name, ":", text.as_str()];
         let name_len =
             u8::try_from(name.iter().map(|part| part.len()).sum::<usize>()).expect("within MAX_NAME");
-        core.session.frame(self.kind, name_len, &name, body.into());
+        core.frame(self.kind, name_len, &name, body.into());
         core.wake_driver(wakes);
         Ok(Ok(id))
     }
 
-    fn try_push(&self, shared: &Shared, body: Encoded<'_>) -> Result<Result<RequestId, Bytes>, SendError> {
+    /// Queues the request, with the waker of the task that polls: so the answer finds whom to wake, and the lock need
+    /// not be taken again to say so.
+    fn try_push(
+        &self,
+        shared: &Shared,
+        body: Encoded<'_>,
+        cx: &Context<'_>,
+    ) -> Result<Result<RequestId, Bytes>, SendError> {
         shared.with(|core, wakes| {
             let turn = core.turn(On::Room);
-            self.push(shared, core, wakes, body, turn)
+            self.push(shared, core, wakes, body, turn, (Due::After(self.timeout), Some(cx.waker().clone())))
         })
     }
 
-    async fn push_later(&self, shared: &Shared, body: Bytes) -> Result<RequestId, SendError> {
+    async fn push_later(
+        &self,
+        shared: &Shared,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<RequestId, SendError> {
         let mut body = Some(body);
         shared
             .wait(On::Room, |core, wakes, turn| {
-                let taken = body.take().unwrap_or_default();
-                match self.push(shared, core, wakes, Encoded::Owned(taken), turn) {
+                let taken = Encoded::Owned(body.take().unwrap_or_default());
+                match self.push(shared, core, wakes, taken, turn, (Due::At(deadline), None)) {
                     Ok(Ok(id)) => Some(Ok(id)),
                     Ok(Err(back)) => {
                         body = Some(back);
@@ -191,10 +216,13 @@ impl Socket {
         R: DeserializeOwned,
         B: Serialize + ?Sized,
     {
-        let out = Outgoing::new(Kind::Json, name, now() + timeout)?;
-        let pushed = encode::json(body, |body| out.try_push(&self.shared, body))
-            .map_err(|source| SendError::Json { name: name.to_owned(), source })??;
-        let value = self.answer(&out, pushed, timeout).await?;
+        let out = Outgoing::new(Kind::Json, name, timeout)?;
+        let push = |cx: &mut Context<'_>| {
+            let pushed = encode::json(body, |body| out.try_push(&self.shared, body, cx));
+            Poll::Ready(pushed.map_err(|source| SendError::Json { name: name.to_owned(), source }))
+        };
+        let pushed = poll_fn(push).await??;
+        let value = self.answer(&out, pushed).await?;
         value.parse().map_err(|source| RequestError::BadAnswer { name: name.to_owned(), source })
     }
 
@@ -211,32 +239,37 @@ impl Socket {
         name: &str,
         body: Body,
     ) -> Result<Value, RequestError> {
-        let out = Outgoing::new(body.kind(), name, now() + timeout)?;
-        let pushed = out.try_push(&self.shared, Encoded::Owned(body.into_bytes()))?;
-        self.answer(&out, pushed, timeout).await
+        let out = Outgoing::new(body.kind(), name, timeout)?;
+        let mut body = Some(body.into_bytes());
+        let push = |cx: &mut Context<'_>| {
+            let body = Encoded::Owned(body.take().unwrap_or_default());
+            Poll::Ready(out.try_push(&self.shared, body, cx))
+        };
+        let pushed = poll_fn(push).await?;
+        self.answer(&out, pushed).await
     }
 
     async fn answer(
         &self,
         out: &Outgoing<'_>,
         pushed: Result<RequestId, Bytes>,
-        timeout: Duration,
     ) -> Result<Value, RequestError> {
-        let id = match pushed {
-            Ok(id) => id,
+        let answered = match pushed {
+            Ok(id) => Answered { shared: &self.shared, id: Some(id), known: true },
             Err(body) => {
-                let later = out.push_later(&self.shared, body);
-                match tokio::time::timeout_at(out.deadline.into(), later).await {
-                    Ok(id) => id?,
-                    Err(_) => return Err(timed_out(out.name, timeout, ": it waited for room to be sent")),
+                let deadline = now() + out.timeout;
+                let later = out.push_later(&self.shared, body, deadline);
+                match tokio::time::timeout_at(deadline.into(), later).await {
+                    Ok(id) => Answered { shared: &self.shared, id: Some(id?), known: false },
+                    Err(_) => return Err(timed_out(out, ": it waited for room to be sent")),
                 }
             }
         };
-        let answer = Answered { shared: &self.shared, id: Some(id) }.await;
-        match answer {
+        match answered.await {
             Answer::Reply(reply) => match reply.0 {
-                Ok(Outcome::Json(bytes)) => Ok(Value(Body::Json(bytes))),
-                Ok(Outcome::Raw(bytes)) => Ok(Value(Body::Raw(bytes))),
+                Ok(Outcome::Short(short)) => Ok(Value(Inner::Short(short))),
+                Ok(Outcome::Json(bytes)) => Ok(Value(Inner::Body(Body::Json(bytes)))),
+                Ok(Outcome::Raw(bytes)) => Ok(Value(Inner::Body(Body::Raw(bytes)))),
                 Ok(Outcome::Rejected(reject)) => {
                     Err(RequestError::Rejected { name: out.name.to_owned(), reject })
                 }
@@ -245,7 +278,7 @@ impl Socket {
             Answer::TimedOut => {
                 let stuck = self.shared.lock().inbox.bytes >= self.shared.config.limits.receive_queue;
                 let hint = if stuck { ": the receive queue is full, and nobody receives" } else { "" };
-                Err(timed_out(out.name, timeout, hint))
+                Err(timed_out(out, hint))
             }
             Answer::Closed => {
                 let reason = self.close_reason().unwrap_or(CloseReason::Local);
@@ -255,14 +288,16 @@ impl Socket {
     }
 }
 
-fn timed_out(name: &str, after: Duration, hint: &'static str) -> RequestError {
-    RequestError::TimedOut { name: name.to_owned(), after, hint }
+fn timed_out(out: &Outgoing<'_>, hint: &'static str) -> RequestError {
+    RequestError::TimedOut { name: out.name.to_owned(), after: out.timeout, hint }
 }
 
 /// The answer to a request that was sent. Dropping it cancels the request.
 struct Answered<'a> {
     shared: &'a Shared,
     id: Option<RequestId>,
+    /// The waker of this task has been noted when the request was queued.
+    known: bool,
 }
 
 impl Future for Answered<'_> {
@@ -270,6 +305,9 @@ impl Future for Answered<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
         let Some(id) = self.id else { return Poll::Ready(Answer::Closed) };
+        if std::mem::take(&mut self.known) {
+            return Poll::Pending; // the first poll, in the same breath as the queueing
+        }
         let keep = |old: Option<Waker>| match old {
             Some(old) if old.will_wake(cx.waker()) => old,
             _ => cx.waker().clone(),

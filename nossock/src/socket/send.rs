@@ -1,12 +1,14 @@
 //! Sending, flushing and closing.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::Serialize;
 
 use super::Socket;
 use super::encode::{self, Encoded};
 use super::shared::{Core, On, Shared, Turn, Wakes};
-use crate::session::{CloseReason, Phase};
+use crate::session::{CloseReason, Payload, Phase};
 use crate::wire::{Frame, Kind, NameError, name_len};
 
 /// Why a message was not sent.
@@ -131,7 +133,7 @@ impl EncodedMessage {
         if turn == Turn::Behind || !core.has_room(shared.config.limits.send_queue) {
             return Ok(false);
         }
-        core.session.encoded(&self.frame);
+        core.whole(Payload::Owned(self.frame.clone()));
         core.wake_driver(wakes);
         Ok(true)
     }
@@ -163,9 +165,28 @@ fn check_size(name: &str, size: usize, limit: u32) -> Result<(), SendError> {
 
 /// What is about to be queued.
 struct Outgoing<'a> {
-    kind: Kind,
     name: &'a str,
-    name_len: u8,
+    body_len: usize,
+    /// The length of the name, when the head is still to be written: before a raw body, which is not copied.
+    raw: Option<u8>,
+}
+
+impl<'a> Outgoing<'a> {
+    const fn json(name: &'a str, body_len: usize) -> Self {
+        Self { name, body_len, raw: None }
+    }
+
+    fn raw(name: &'a str, body: &Bytes) -> Result<Self, NameError> {
+        Ok(Self { name, body_len: body.len(), raw: Some(name_len(name)?) })
+    }
+
+    fn queue(&self, core: &mut Core, wakes: &mut Wakes, bytes: Encoded<'_>) {
+        match self.raw {
+            Some(name_len) => core.frame(Kind::Raw, name_len, &[self.name], bytes.into()),
+            None => core.whole(bytes.into()),
+        }
+        core.wake_driver(wakes);
+    }
 }
 
 enum Pushed {
@@ -184,12 +205,11 @@ impl Outgoing<'_> {
         turn: Turn,
     ) -> Result<(Pushed, Option<Bytes>), SendError> {
         core.session.may_send().map_err(SendError::Closed)?;
-        check_size(self.name, body.len(), core.session.max_body(shared.config.limits.max_body))?;
+        check_size(self.name, self.body_len, core.session.max_body(shared.config.limits.max_body))?;
         if turn == Turn::Behind || !core.has_room(shared.config.limits.send_queue) {
             return Ok((Pushed::Full, Some(body.into_bytes())));
         }
-        core.session.frame(self.kind, self.name_len, &[self.name], body.into());
-        core.wake_driver(wakes);
+        self.queue(core, wakes, body);
         Ok((Pushed::Done, None))
     }
 
@@ -233,12 +253,16 @@ impl Socket {
     /// # Cancel safety
     /// Dropped before it is ready, nothing was queued; ready, the whole message was.
     pub async fn send<T: Serialize + ?Sized>(&self, name: &str, body: &T) -> Result<(), SendError> {
-        let out = Outgoing { kind: Kind::Json, name, name_len: name_len(name)? };
-        let full = encode::json(body, |body| out.try_push(&self.shared, body))
+        let push = |frame: Encoded<'_>, body_len| {
+            let out = Outgoing::json(name, body_len);
+            let full = out.try_push(&self.shared, frame)?;
+            Ok::<_, SendError>(full.map(|frame| (out, frame)))
+        };
+        let full = encode::message(name, name_len(name)?, body, push)
             .map_err(|source| SendError::Json { name: name.to_owned(), source })??;
         match full {
             None => Ok(()),
-            Some(body) => out.push_later(&self.shared, body).await,
+            Some((out, frame)) => out.push_later(&self.shared, frame).await,
         }
     }
 
@@ -250,8 +274,9 @@ impl Socket {
     /// # Cancel safety
     /// As [`send`](Self::send).
     pub async fn send_raw(&self, name: &str, body: impl Into<Bytes>) -> Result<(), SendError> {
-        let out = Outgoing { kind: Kind::Raw, name, name_len: name_len(name)? };
-        match out.try_push(&self.shared, Encoded::Owned(body.into()))? {
+        let body = body.into();
+        let out = Outgoing::raw(name, &body)?;
+        match out.try_push(&self.shared, Encoded::Owned(body))? {
             None => Ok(()),
             Some(body) => out.push_later(&self.shared, body).await,
         }
@@ -262,8 +287,10 @@ impl Socket {
     /// # Errors
     /// [`TrySendError::Full`] when there is none, and those of [`send`](Self::send).
     pub fn try_send<T: Serialize + ?Sized>(&self, name: &str, body: &T) -> Result<(), TrySendError> {
-        let out = Outgoing { kind: Kind::Json, name, name_len: name_len(name).map_err(SendError::from)? };
-        let full = encode::json(body, |body| out.try_push(&self.shared, body))
+        let name_len = name_len(name).map_err(SendError::from)?;
+        let push =
+            |frame: Encoded<'_>, body_len| Outgoing::json(name, body_len).try_push(&self.shared, frame);
+        let full = encode::message(name, name_len, body, push)
             .map_err(|source| SendError::Json { name: name.to_owned(), source })??;
         full.map_or(Ok(()), |_| Err(TrySendError::Full(())))
     }
@@ -273,8 +300,9 @@ impl Socket {
     /// # Errors
     /// [`TrySendError::Full`] with the body when there is no room, and those of [`send`](Self::send).
     pub fn try_send_raw(&self, name: &str, body: impl Into<Bytes>) -> Result<(), TrySendError<Bytes>> {
-        let out = Outgoing { kind: Kind::Raw, name, name_len: name_len(name).map_err(SendError::from)? };
-        let full = out.try_push(&self.shared, Encoded::Owned(body.into()))?;
+        let body = body.into();
+        let out = Outgoing::raw(name, &body).map_err(SendError::from)?;
+        let full = out.try_push(&self.shared, Encoded::Owned(body))?;
         full.map_or(Ok(()), |body| Err(TrySendError::Full(body)))
     }
 
@@ -353,8 +381,9 @@ impl Socket {
             .await
     }
 
-    /// Closes: refuses new messages, sends what is queued, tells the peer, and waits for it to end its side too,
-    /// all within [`Limits::close_grace`](crate::Limits::close_grace).
+    /// Closes: lets the handlers that run end, refuses new messages, sends what is queued, tells the peer, and waits
+    /// for it to end its side too. [`Limits::close_grace`](crate::Limits::close_grace) bounds the handlers, and
+    /// again what comes after them.
     ///
     /// Requests that still wait for an answer fail with [`CloseReason::Local`].
     ///
@@ -364,7 +393,7 @@ impl Socket {
     /// # Cancel safety
     /// Dropping it waits no longer; the close goes on.
     pub async fn close(&self) -> Result<(), Unsent> {
-        self.shared.close(CloseReason::Local);
+        self.shared.close(CloseReason::Local, self.shared.config.limits.close_grace);
         self.shared
             .wait(On::Flush, |core, _, _| {
                 if core.session.phase() != Phase::Closed {
@@ -380,9 +409,9 @@ impl Socket {
             .await
     }
 
-    /// Begins to close for a reason of this side's own.
-    pub(crate) fn close_with(&self, reason: CloseReason) {
-        self.shared.close(reason);
+    /// Begins to close for a reason of this side's own; what runs may take `grace` to end.
+    pub(crate) fn close_within(&self, grace: Duration, reason: CloseReason) {
+        self.shared.close(reason, grace);
     }
 
     /// Waits until the conversation ends, for whatever reason.
@@ -400,8 +429,8 @@ impl Permit<'_> {
     /// # Errors
     /// As [`Socket::send`].
     pub fn send<T: Serialize + ?Sized>(self, name: &str, body: &T) -> Result<(), SendError> {
-        let out = Outgoing { kind: Kind::Json, name, name_len: name_len(name)? };
-        encode::json(body, |body| self.push(&out, body))
+        let push = |frame: Encoded<'_>, body_len| self.push(&Outgoing::json(name, body_len), frame);
+        encode::message(name, name_len(name)?, body, push)
             .map_err(|source| SendError::Json { name: name.to_owned(), source })?
     }
 
@@ -410,16 +439,16 @@ impl Permit<'_> {
     /// # Errors
     /// As [`Socket::send`].
     pub fn send_raw(self, name: &str, body: impl Into<Bytes>) -> Result<(), SendError> {
-        let out = Outgoing { kind: Kind::Raw, name, name_len: name_len(name)? };
-        self.push(&out, Encoded::Owned(body.into()))
+        let body = body.into();
+        let out = Outgoing::raw(name, &body)?;
+        self.push(&out, Encoded::Owned(body))
     }
 
-    fn push(&self, out: &Outgoing<'_>, body: Encoded<'_>) -> Result<(), SendError> {
+    fn push(&self, out: &Outgoing<'_>, bytes: Encoded<'_>) -> Result<(), SendError> {
         self.shared.with(|core, wakes| {
             core.session.may_send().map_err(SendError::Closed)?;
-            check_size(out.name, body.len(), core.session.max_body(self.shared.config.limits.max_body))?;
-            core.session.frame(out.kind, out.name_len, &[out.name], body.into());
-            core.wake_driver(wakes);
+            check_size(out.name, out.body_len, core.session.max_body(self.shared.config.limits.max_body))?;
+            out.queue(core, wakes, bytes);
             Ok(())
         })
     }

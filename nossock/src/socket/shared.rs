@@ -3,15 +3,17 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::memory;
 use super::message::{Message, RecvError};
 use super::peer::Peer;
 use crate::Config;
-use crate::session::{CloseReason, Phase, Session};
+use crate::session::{CloseReason, Payload, Phase, Session};
+use crate::wire::Kind;
 
 /// One connection, shared by the driver that owns its transport and by every [`Socket`](crate::Socket).
 ///
@@ -22,6 +24,9 @@ pub(crate) struct Shared {
     core: Mutex<Core>,
     /// Sockets that users hold. When the last one goes, the connection closes.
     handles: AtomicUsize,
+    /// So many answers wait to be written that no more requests are handled. Written under the lock, and read
+    /// without it after each request.
+    pub(crate) answers_held: AtomicBool,
     pub(crate) config: Arc<Config>,
     pub(crate) peer: Peer,
     /// Messages go to `recv` and not to a router.
@@ -52,8 +57,37 @@ pub(crate) struct Core {
 pub(crate) struct Inbox {
     pub(crate) queue: VecDeque<Result<Message, RecvError>>,
     pub(crate) bytes: usize,
+    /// Somebody receives, or has.
+    pub(crate) used: bool,
     /// `recv` has told somebody that no more will come.
     pub(crate) end_seen: bool,
+}
+
+impl Inbox {
+    pub(crate) fn push(&mut self, item: Result<Message, RecvError>) {
+        self.bytes += Self::cost(&item);
+        self.queue.push_back(item);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Result<Message, RecvError>> {
+        self.used = true;
+        let item = self.queue.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(Self::cost(&item));
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        Some(item)
+    }
+
+    /// Whether somebody may still receive what has come, and answer it.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.end_seen && (self.used || !self.queue.is_empty())
+    }
+
+    /// Bytes that an item counts; one that was refused holds a name at most.
+    fn cost(item: &Result<Message, RecvError>) -> usize {
+        item.as_ref().map_or(320, Message::cost)
+    }
 }
 
 #[derive(Debug)]
@@ -102,7 +136,14 @@ impl Shared {
             answers: 0,
             cancelled: Vec::new(),
         };
-        Arc::new(Self { core: Mutex::new(core), handles: AtomicUsize::new(0), config, peer, by_hand })
+        Arc::new(Self {
+            core: Mutex::new(core),
+            handles: AtomicUsize::new(0),
+            answers_held: AtomicBool::new(false),
+            config,
+            peer,
+            by_hand,
+        })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
@@ -118,9 +159,31 @@ impl Shared {
         result
     }
 
-    /// Begins to close, for everyone.
-    pub(crate) fn close(&self, reason: CloseReason) {
-        let until = now() + self.config.limits.close_grace;
+    /// Counts an answer of so many bytes among those that wait.
+    pub(crate) fn count_answer(&self, core: &mut Core, bytes: usize) {
+        core.answers += bytes;
+        if core.answers >= self.config.limits.send_queue {
+            self.answers_held.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that `n` bytes were written; lets in who waits for room once half of it is free.
+    pub(crate) fn wrote(&self, core: &mut Core, wakes: &mut Wakes, n: usize) {
+        core.session.wrote(n);
+        let queued = core.session.queue_len();
+        let limit = self.config.limits.send_queue;
+        core.answers = core.answers.min(queued);
+        if core.answers < limit {
+            self.answers_held.store(false, Ordering::Relaxed);
+        }
+        if queued <= limit / 2 {
+            core.wake(On::Room, wakes);
+        }
+    }
+
+    /// Begins to close, for everyone; what runs may take `grace` to end.
+    pub(crate) fn close(&self, reason: CloseReason, grace: Duration) {
+        let until = now() + grace;
         self.with(|core, wakes| {
             if core.session.begin_close(reason, until) {
                 core.wake(On::Close, wakes);
@@ -137,7 +200,7 @@ impl Shared {
     /// Takes a handle away; the last one closes the connection.
     pub(crate) fn drop_handle(&self) {
         if self.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.close(CloseReason::Local);
+            self.close(CloseReason::Local, self.config.limits.close_grace);
             // It may have been closing already, and only have waited for somebody to receive.
             self.with(Core::wake_driver);
         }
@@ -188,9 +251,33 @@ impl Core {
         }
     }
 
+    /// Queues a frame; the buffer comes from the thread.
+    pub(crate) fn frame(&mut self, kind: Kind, name_len: u8, name: &[&str], body: Payload<'_>) {
+        self.lend_buffer();
+        self.session.frame(kind, name_len, name, body);
+    }
+
+    /// Queues a frame that is encoded already.
+    pub(crate) fn whole(&mut self, frame: Payload<'_>) {
+        self.lend_buffer();
+        self.session.whole(frame);
+    }
+
+    fn lend_buffer(&mut self) {
+        let buffer = self.session.outbox().small();
+        if buffer.capacity() == 0 {
+            memory::take_output(buffer);
+        }
+    }
+
     /// Whether a message may be queued now by somebody whose turn it is.
     pub(crate) fn has_room(&self, limit: usize) -> bool {
         self.session.queue_len() + self.promised < limit
+    }
+
+    /// Whether messages for `recv`, or answers that the peer does not take, are so many that nothing is read.
+    pub(crate) const fn is_held_back(&self, limits: &crate::Limits) -> bool {
+        self.inbox.bytes >= limits.receive_queue || self.answers >= limits.send_queue
     }
 
     /// The turn of somebody who has not waited yet.

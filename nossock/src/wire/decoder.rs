@@ -59,6 +59,7 @@ impl Decoder {
     ///
     /// # Errors
     /// When the bytes are no frame: there is no way to find the next one, and the connection has to end.
+    #[inline]
     pub fn next(&mut self, buf: &mut BytesMut) -> Result<Next, WireError> {
         if self.skip > 0 {
             let here = usize::try_from(self.skip).unwrap_or(usize::MAX).min(buf.len());

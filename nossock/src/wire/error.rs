@@ -70,7 +70,7 @@ impl Lookalike {
             n > 0 && bytes.get(..n) == word.get(..n)
         };
         match bytes {
-            [0x16] | [0x16, 0x03, ..] => Self::Tls,
+            [0x15 | 0x16] | [0x15 | 0x16, 0x03, ..] => Self::Tls,
             [b'0'..=b'9', rest @ ..] if rest.iter().take(15).all(u8::is_ascii_digit) => Self::NoService,
             _ if HTTP.iter().any(starts) => Self::Http,
             _ => Self::Unknown,
@@ -83,7 +83,7 @@ impl fmt::Display for Lookalike {
         f.write_str(match self {
             Self::Unknown => "",
             Self::Http => ": this looks like HTTP",
-            Self::Tls => ": this looks like TLS, and the port is a plain one",
+            Self::Tls => ": this looks like TLS, and the address is a plain one",
             Self::NoService => ": this looks like the NoService TCP carrier",
         })
     }

@@ -50,6 +50,7 @@ impl Head {
     ///
     /// # Errors
     /// When the first byte is no kind, with what the bytes look like instead.
+    #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, WireError> {
         let Some((&byte, rest)) = bytes.split_first() else { return Ok(None) };
         let Some(kind) = Kind::from_byte(byte) else {
@@ -94,12 +95,28 @@ impl Head {
     /// Writes the head of a frame whose name is the concatenation of `name`.
     ///
     /// The caller has checked both lengths; the name arrives in parts so that `resp:` and the like need no copy.
+    #[inline]
     pub(crate) fn write(out: &mut Vec<u8>, kind: Kind, name_len: u8, name: &[&str], body_len: u32) {
         out.extend_from_slice(&[kind.byte(), name_len]);
         for part in name {
             out.extend_from_slice(part.as_bytes());
         }
         out.extend_from_slice(&body_len.to_be_bytes());
+    }
+}
+
+impl Head {
+    /// Writes the head of a frame whose body follows and is not measured yet; gives where the body begins.
+    pub(crate) fn begin(out: &mut Vec<u8>, kind: Kind, name_len: u8, name: &str) -> usize {
+        Self::write(out, kind, name_len, &[name], 0);
+        out.len()
+    }
+
+    /// Completes a frame that begins `out`, when its body is there.
+    pub(crate) fn complete(out: &mut [u8], body_at: usize, body_len: u32) {
+        if let Some(room) = out.get_mut(body_at - 4..body_at) {
+            room.copy_from_slice(&body_len.to_be_bytes());
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 
 use super::super::Socket;
 use super::super::extract::Incoming;
@@ -12,15 +12,8 @@ use super::super::message::{Message, RecvError, Refused, Responder};
 use super::super::shared::{On, now, wake};
 use super::{AssertUnwindSafe, Driver, catch_unwind};
 use crate::router::{HandlerError, Route};
-use crate::session::{CloseReason, Phase, Reject, RejectCode, RequestId, RequestName};
+use crate::session::{CloseReason, Phase, Reject, RejectCode, RequestName};
 use crate::wire::{Frame, FrameRef, Head, Kind, Name, Next};
-
-/// What a frame is, once its name has been looked at.
-enum Frames {
-    Answer(Option<RequestId>),
-    Handle(Option<Arc<Route>>),
-    BadName,
-}
 
 impl<T> Driver<T> {
     /// Puts the handler of a new connection in place; it runs before any message is handled.
@@ -52,23 +45,28 @@ impl<T> Driver<T> {
 
     /// Handles frames until the input holds no whole one, or handling is held back.
     pub(super) fn decode(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
-        self.shared.lock().session.heard(now());
+        let closing = {
+            let mut core = self.shared.lock();
+            core.session.heard(now());
+            core.session.phase() != Phase::Open
+        };
         self.undecoded = false;
         loop {
-            match self.decoder.next(&mut self.input)? {
-                Next::Frame(head) if head.kind() == Kind::Control => self.control(&head),
-                Next::Frame(head) => {
-                    let answered = self.frame(&head, cx);
-                    // A few bytes may ask for a large answer: look after each.
-                    if answered && self.is_held_back() {
-                        self.undecoded = true;
-                        return Ok(());
-                    }
+            let answered = match self.next_but_answers()? {
+                Next::Frame(head) if head.kind() == Kind::Control => {
+                    self.control(&head);
+                    true
                 }
-                Next::TooLarge { name, size, .. } => self.too_large(name, size),
+                Next::Frame(head) => self.frame(&head, closing, cx),
+                Next::TooLarge { name, size, .. } => {
+                    self.too_large(name, size);
+                    true
+                }
                 Next::Incomplete => break,
-            }
-            if self.deaf {
+            };
+            // A few bytes may ask for a large answer: look after each that may have made one.
+            if answered && (self.deaf || self.is_held_back()) {
+                self.undecoded = !self.deaf;
                 return Ok(());
             }
         }
@@ -80,12 +78,56 @@ impl<T> Driver<T> {
         Ok(())
     }
 
+    /// Gives the answers that come next to those who wait for them, all under one lock; then says what is next.
+    fn next_but_answers(&mut self) -> Result<Next, CloseReason> {
+        let mut core = None;
+        let next = loop {
+            let next = match self.decoder.next(&mut self.input) {
+                Ok(Next::Frame(head)) if head.kind() != Kind::Control => Next::Frame(head),
+                other => break other,
+            };
+            let Next::Frame(head) = &next else { break Ok(next) };
+            // Most frames are not answers, and then their names are looked at elsewhere, and only once.
+            if !self.input.get(2..).is_some_and(|rest| rest.starts_with(b"resp:")) {
+                break Ok(next);
+            }
+            let name = self.input.get(2..head.body_at() - 4).unwrap_or_default();
+            let id = name.iter().rposition(|byte| *byte == b':').and_then(|at| name.get(at + 1..));
+            let guard = core.get_or_insert_with(|| self.shared.lock());
+            let Some(id) = id.and_then(|id| guard.session.pending().waits(id)) else {
+                // Not ours: another's, late, or no answer at all in spite of its name.
+                let frame = FrameRef::new(&self.input, head).map(|frame| RequestName::parse(frame.name));
+                if !matches!(frame, Ok(Some(RequestName::Answer { .. }))) {
+                    break Ok(next);
+                }
+                guard.session.stats_mut().stray_answers += 1;
+                self.input.advance(head.frame_len());
+                continue;
+            };
+            let body = self.input.get(head.body_at()..head.frame_len()).unwrap_or_default();
+            if let Some(waker) = guard.session.answered_shortly(id, head.kind(), body) {
+                self.wakes.extend(waker);
+                self.input.advance(head.frame_len());
+                continue;
+            }
+            let mut body = self.input.split_to(head.frame_len());
+            body.advance(head.body_at());
+            self.wakes.extend(guard.session.answered(id, head.kind(), body.freeze()));
+        };
+        drop(core);
+        wake(self.wakes.drain(..));
+        Ok(next?)
+    }
+
     fn control(&mut self, head: &Head) {
         let frame = self.input.split_to(head.frame_len());
         let body = frame.get(head.body_at()..).unwrap_or_default();
         let (cancelled, phase) = {
             let mut core = self.shared.lock();
+            let before = core.session.queue_len();
             let cancelled = core.session.control_received(body, &self.shared.config, now());
+            let made = core.session.queue_len() - before;
+            self.shared.count_answer(&mut core, made); // a pong is an answer too
             (cancelled, core.session.phase())
         };
         if let Some(id) = cancelled {
@@ -131,7 +173,7 @@ impl<T> Driver<T> {
                 let waker = {
                     let mut core = self.shared.lock();
                     let text = format!("the answer has {size} bytes, the limit is {limit}");
-                    let id = core.session.pending().waits(id);
+                    let id = core.session.pending().waits(id.as_bytes());
                     id.and_then(|id| core.session.refused(id, Reject::of(RejectCode::TooLarge, text)))
                 };
                 wake(waker);
@@ -146,117 +188,76 @@ impl<T> Driver<T> {
         self.report(&HandlerError::Refused(refused.clone()));
         if self.shared.by_hand {
             self.shared.with(|core, wakes| {
-                core.inbox.queue.push_back(Err(RecvError::Refused(refused)));
+                core.inbox.push(Err(RecvError::Refused(refused)));
                 core.wake(On::Receive, wakes);
             });
         }
     }
 
-    /// Handles the whole frame at the front of the input. Says whether it may have been answered at once.
-    fn frame(&mut self, head: &Head, cx: &mut Context<'_>) -> bool {
-        match self.look(head) {
-            Frames::BadName => {
-                self.input.advance(head.frame_len());
-                self.refuse(Refused::BadName);
-                false
-            }
-            Frames::Answer(id) => {
-                self.answer(id, head);
-                false
-            }
-            Frames::Handle(route) => self.handle(route, head, cx),
-        }
-    }
-
-    fn look(&mut self, head: &Head) -> Frames {
-        let Ok(frame) = FrameRef::new(&self.input, head) else { return Frames::BadName };
-        let (name, is_request) = match RequestName::parse(frame.name) {
-            Some(RequestName::Answer { id, .. }) => {
-                return Frames::Answer(self.shared.lock().session.pending().waits(id));
-            }
-            Some(RequestName::Request { name, .. }) => (name, true),
-            None => (frame.name, false),
-        };
-        let Some(routes) = &self.routes else { return Frames::Handle(None) };
-        // Taken out while it is used; `start` puts it back.
-        if let Some(last) = self.last.take()
-            && last.is_request == is_request
-            && *last.name == *name
-            && !name.is_empty()
+    /// Handles the message or request at the front of the input: starts its handler, or puts it where it waits. Says
+    /// whether it may have been answered.
+    fn frame(&mut self, head: &Head, closing: bool, cx: &mut Context<'_>) -> bool {
+        let name_end = head.body_at() - 4;
+        if let Some(route) = self.last.take()
+            && let Some(id) = self.input.get(2..name_end).and_then(|name| route.matches(name))
+            && !closing
+            && !self.must_wait(route.is_request)
+            && !route.endpoint.keeps_body()
         {
-            return Frames::Handle(Some(last));
+            // The message before had the same name, so it is known to be text, and whose it is.
+            let body = self.input.get(head.body_at()..head.frame_len()).unwrap_or_default();
+            let incoming =
+                Incoming { name: &route.name, kind: head.kind(), body, owned: None, shared: &self.shared };
+            let outcome = start(&route, &incoming, id, &mut self.slot, cx);
+            self.input.advance(head.frame_len());
+            let is_request = route.is_request;
+            self.last = Some(route);
+            self.conclude(outcome);
+            return is_request;
         }
-        Frames::Handle(routes.find(name, is_request).cloned())
+        self.other_frame(head, closing, cx)
     }
 
-    fn answer(&mut self, id: Option<RequestId>, head: &Head) {
-        let mut body = self.input.split_to(head.frame_len()).freeze();
-        body.advance(head.body_at());
-        let mut core = self.shared.lock();
-        let waker = match id {
-            Some(id) => core.session.answered(id, head.kind(), body),
-            None => {
-                core.session.stats_mut().stray_answers += 1;
-                None
-            }
+    fn other_frame(&mut self, head: &Head, closing: bool, cx: &mut Context<'_>) -> bool {
+        let Ok(frame) = FrameRef::new(&self.input, head) else {
+            self.input.advance(head.frame_len());
+            self.refuse(Refused::BadName);
+            return true;
         };
-        drop(core);
-        wake(waker);
-    }
-
-    /// Starts the handler of a message or request, or puts it where it waits.
-    fn handle(&mut self, route: Option<Arc<Route>>, head: &Head, cx: &mut Context<'_>) -> bool {
-        let closing = self.shared.lock().session.phase() != Phase::Open;
-        let Some(route) = route.filter(|route| !closing && !self.must_wait(route.is_request)) else {
+        let (name, is_request) = match RequestName::parse(frame.name) {
+            Some(RequestName::Request { name, .. }) => (name, true),
+            _ => (frame.name, false),
+        };
+        let route = self.routes.as_ref().and_then(|routes| routes.find(name, is_request).cloned());
+        let Some(route) = route.filter(|_| !closing && !self.must_wait(is_request)) else {
             if let Some(message) = self.split(head) {
                 self.set_aside(message, closing);
             }
-            return false;
+            return true;
         };
-        let kept: Bytes;
-        let whole: &[u8] = if route.endpoint.keeps_body() {
-            kept = self.input.split_to(head.frame_len()).freeze();
-            &kept
-        } else {
-            kept = Bytes::new();
-            &self.input
-        };
-        let frame = FrameRef::new(whole, head).expect("the name has been looked at");
-        let (name, responder) = match RequestName::parse(frame.name) {
-            Some(RequestName::Request { name, id }) => (name, Some(Responder::new(&self.shared, name, id))),
+        let whole = self.input.split_to(head.frame_len()).freeze();
+        let frame = FrameRef::new(&whole, head).expect("the name has been looked at");
+        let (name, id) = match RequestName::parse(frame.name) {
+            Some(RequestName::Request { name, id }) => (name, Some(id)),
             _ => (frame.name, None),
         };
-        let owned = route.endpoint.keeps_body().then(|| kept.slice(head.body_at()..));
-        let incoming = Incoming {
-            name,
-            kind: frame.kind,
-            body: frame.body,
-            owned: owned.as_ref(),
-            shared: &self.shared,
-        };
-        let polled = start_and_poll(&route, &incoming, responder, &mut self.slot, cx);
-        // Only what has to wait, or went wrong, needs its name again.
-        let name = || Name::new(name).expect("the wire's names are short");
-        let outcome = match polled {
-            Polled::Done => Outcome::Done,
-            Polled::Waits => match RequestName::parse(frame.name) {
-                Some(RequestName::Request { id, .. }) => Outcome::RequestWaits(id.into()),
-                _ => Outcome::MessageWaits(name()),
-            },
-            Polled::Failed(error) => Outcome::Wrong(HandlerError::Failed { name: name(), error }),
-            Polled::Rejected(reject) => Outcome::Wrong(HandlerError::Rejected { name: name(), reject }),
-            Polled::Panicked => Outcome::Wrong(HandlerError::Panicked { name: name() }),
-        };
-        if !route.endpoint.keeps_body() {
-            self.input.advance(head.frame_len());
-        }
-        let is_request = route.is_request;
+        let body = whole.slice(head.body_at()..);
+        let incoming =
+            Incoming { name, kind: frame.kind, body: &body, owned: Some(&body), shared: &self.shared };
+        let outcome = start(&route, &incoming, id, &mut self.slot, cx);
         self.last = Some(route);
         self.conclude(outcome);
         is_request
     }
 
+    #[inline]
     fn conclude(&mut self, outcome: Outcome) {
+        if !matches!(outcome, Outcome::Done) {
+            self.go_on(outcome);
+        }
+    }
+
+    fn go_on(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Done => {}
             Outcome::MessageWaits(name) => self.ordered = self.slot.0.take().map(|future| (name, future)),
@@ -294,8 +295,7 @@ impl<T> Driver<T> {
         }
         if self.shared.by_hand {
             self.shared.with(|core, wakes| {
-                core.inbox.bytes += message.cost();
-                core.inbox.queue.push_back(Ok(message));
+                core.inbox.push(Ok(message));
                 core.wake(On::Receive, wakes);
             });
             return;
@@ -365,7 +365,11 @@ impl<T> Driver<T> {
                 Err(error) => error.id(),
             };
             panicked += usize::from(ended.is_err_and(|error| error.is_panic()));
-            running.ids.retain(|(_, task)| task.id() != id);
+            let at = running.ids.iter().position(|(_, task)| task.id() == id);
+            if let Some((id, _)) = at.map(|at| running.ids.swap_remove(at)) {
+                // It may have answered before it heard of being cancelled.
+                self.shared.lock().cancelled.retain(|cancelled| *cancelled != id);
+            }
         }
         if running.ids.is_empty() {
             self.running = None;
@@ -384,55 +388,67 @@ impl<T> Driver<T> {
         let (kind, bytes) = (body.kind(), body.into_bytes());
         let incoming =
             Incoming { name: &name, kind, body: &bytes, owned: Some(&bytes), shared: &self.shared };
-        let outcome = match start_and_poll(&route, &incoming, responder, &mut self.slot, cx) {
-            Polled::Done => Outcome::Done,
-            Polled::Waits => id.map_or(Outcome::MessageWaits(name), Outcome::RequestWaits),
-            Polled::Failed(error) => Outcome::Wrong(HandlerError::Failed { name, error }),
-            Polled::Rejected(reject) => Outcome::Wrong(HandlerError::Rejected { name, reject }),
-            Polled::Panicked => Outcome::Wrong(HandlerError::Panicked { name }),
-        };
+        let outcome = start_with(&route, &incoming, responder, id.as_deref(), &mut self.slot, cx);
         self.conclude(outcome);
     }
 }
 
-enum Polled {
-    Done,
-    Waits,
-    Failed(String),
-    Rejected(Reject),
-    Panicked,
-}
-
+/// What starting a handler came to.
 enum Outcome {
     Done,
     MessageWaits(Name),
     RequestWaits(Box<str>),
-    Wrong(HandlerError),
+    /// Boxed: the others are small, and there are many of them.
+    Wrong(Box<HandlerError>),
+}
+
+/// Starts a handler, with the way to answer where there is an id.
+fn start(
+    route: &Route,
+    incoming: &Incoming<'_>,
+    id: Option<&str>,
+    slot: &mut FutureSlot,
+    cx: &mut Context<'_>,
+) -> Outcome {
+    let responder = id.map(|id| Responder::new(incoming.shared, incoming.name, id));
+    start_with(route, incoming, responder, id, slot, cx)
 }
 
 /// Starts a handler and polls it once, here: most end without waiting, and then no task is made for them.
 ///
-/// A panic is the handler's own: it ends in an error of this message. The slot may hold a future that panicked;
-/// it is not polled again, and the next handler replaces it.
-fn start_and_poll(
+/// A panic is the handler's own: it ends in an error of this message.
+fn start_with(
     route: &Route,
     incoming: &Incoming<'_>,
     responder: Option<Responder>,
+    id: Option<&str>,
     slot: &mut FutureSlot,
     cx: &mut Context<'_>,
-) -> Polled {
-    let polled = catch_unwind(AssertUnwindSafe(|| {
-        if let Err(reject) = route.endpoint.start(incoming, responder, slot) {
-            return Polled::Rejected(reject);
-        }
-        match slot.0.as_mut().map(|future| future.poll(cx)) {
-            None | Some(Poll::Ready(Ok(()))) => Polled::Done,
-            Some(Poll::Pending) => Polled::Waits,
-            Some(Poll::Ready(Err(error))) => Polled::Failed(error),
+) -> Outcome {
+    let mut rejected = None;
+    // Small results: they are moved for every message.
+    let polled = catch_unwind(AssertUnwindSafe(|| match route.endpoint.start(incoming, responder, slot) {
+        Ok(()) => slot.0.as_mut().map_or(Poll::Ready(Ok(())), |future| future.poll(cx)),
+        Err(reject) => {
+            rejected = Some(reject);
+            Poll::Ready(Ok(()))
         }
     }));
-    polled.unwrap_or_else(|_| {
-        slot.0 = None; // drops what the future holds, a responder among it
-        Polled::Panicked
-    })
+    // Only what has to wait, or went wrong, needs its name again.
+    let name = || Name::new(incoming.name).expect("the wire's names are short");
+    match polled {
+        Ok(Poll::Ready(Ok(()))) => match rejected {
+            None => Outcome::Done,
+            Some(reject) => Outcome::Wrong(Box::new(HandlerError::Rejected { name: name(), reject })),
+        },
+        Ok(Poll::Pending) => match id {
+            Some(id) => Outcome::RequestWaits(id.into()),
+            None => Outcome::MessageWaits(name()),
+        },
+        Ok(Poll::Ready(Err(error))) => Outcome::Wrong(Box::new(HandlerError::Failed { name: name(), error })),
+        Err(_) => {
+            slot.0 = None; // drops what the future holds, a responder among it
+            Outcome::Wrong(Box::new(HandlerError::Panicked { name: name() }))
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use rustls::{AlertDescription, CertificateError, Error as Rustls};
@@ -137,6 +138,15 @@ pub enum TlsError {
         /// What rustls says.
         source: Rustls,
     },
+    /// The peer refused with the one alert that says nothing. Under TLS 1.2, OpenSSL (and Node with it) sends it to a
+    /// client without a certificate, where rustls says what is missing.
+    #[error(
+        "the peer refused the handshake and did not say why: it may require a client certificate, to be given with `identity`, or have no cipher suite in common"
+    )]
+    Refused {
+        /// What rustls says.
+        source: Rustls,
+    },
     /// The peer does not speak TLS.
     #[error("the peer does not speak TLS: {looks_like}")]
     NotTls {
@@ -261,9 +271,10 @@ fn refused(alert: AlertDescription) -> TlsError {
     let reason = match alert {
         AlertDescription::CertificateRequired => return TlsError::ClientCertificateRequired { source },
         AlertDescription::NoApplicationProtocol => return TlsError::NoCommonProtocol { source },
-        AlertDescription::HandshakeFailure
-        | AlertDescription::ProtocolVersion
-        | AlertDescription::InsufficientSecurity => return TlsError::Incompatible { source },
+        AlertDescription::HandshakeFailure => return TlsError::Refused { source },
+        AlertDescription::ProtocolVersion | AlertDescription::InsufficientSecurity => {
+            return TlsError::Incompatible { source };
+        }
         AlertDescription::UnknownCA => "it does not trust who issued it",
         // What OpenSSL and rustls say of a name that is not the one they wanted, and of a damaged certificate.
         AlertDescription::BadCertificate => "it has another name, or cannot be read",
@@ -280,7 +291,9 @@ fn refused(alert: AlertDescription) -> TlsError {
 /// Takes a name out of the way the verifier shows it: `DnsName("a.example")`, `IpAddress(127.0.0.1)`.
 fn bare_name(shown: &str) -> String {
     let inner = shown.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
-    inner.unwrap_or(shown).trim_matches('"').to_owned()
+    let bare = inner.unwrap_or(shown).trim_matches('"');
+    // The verifier writes `::1` as `0::1`.
+    bare.parse::<IpAddr>().map_or_else(|_| bare.to_owned(), |address| address.to_string())
 }
 
 fn system_time(time: UnixTime) -> Option<SystemTime> {
@@ -366,6 +379,7 @@ mod tests {
     fn names_are_listed_without_trusting_them() {
         assert_eq!(bare_name("DnsName(\"a.example\")"), "a.example");
         assert_eq!(bare_name("IpAddress(127.0.0.1)"), "127.0.0.1");
+        assert_eq!(bare_name("IpAddress(0::1)"), "::1");
         assert_eq!(bare_name("DirectoryName"), "DirectoryName");
         let names = ["a".to_owned(), "\u{1b}[2J".to_owned()];
         assert_eq!(Names(&names).to_string(), "\"a\", \"\\u{1b}[2J\"");
@@ -382,6 +396,7 @@ mod tests {
             alert(AlertDescription::CertificateRequired),
             TlsError::ClientCertificateRequired { .. }
         ));
+        assert!(matches!(alert(AlertDescription::HandshakeFailure), TlsError::Refused { .. }));
         assert!(matches!(alert(AlertDescription::UnknownCA), TlsError::OurCertificateRefused { .. }));
         let broken = explain(&io::Error::other(Rustls::DecryptError)).unwrap();
         assert!(matches!(broken, TlsError::Protocol { source: Rustls::DecryptError }));

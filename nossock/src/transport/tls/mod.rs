@@ -42,9 +42,10 @@ pub use identity::{Identity, IdentityError, Passphrase, PemOrigin};
 pub use looks_like::LooksLike;
 pub use negotiated::{ChannelBinding, Negotiated, TlsVersion};
 pub use peer::{Fingerprint, FingerprintError, PeerCertificates};
+/// The stream of a client or a server: what [`ClientTls::connect`] and [`ServerTls::accept`] return.
+pub use rustls_pki_types::CertificateDer;
 pub use server::{ClientCertificates, ServerTls, ServerTlsBuilder};
 pub use setup::TlsSetupError;
-/// The stream of a client or a server: what [`ClientTls::connect`] and [`ServerTls::accept`] return.
 pub use tokio_rustls::TlsStream;
 
 /// The name of this protocol in TLS' application-layer protocol negotiation.

@@ -1,3 +1,121 @@
-//! netcat for named frames.
+//! netcat for named frames: listens, sends, asks, serves, measures and takes bytes apart.
 
-fn main() {}
+mod bench;
+mod body;
+mod cert;
+mod decode;
+mod exit;
+mod listen;
+mod options;
+mod output;
+mod pieces;
+mod request;
+mod send;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use exit::Failure;
+
+/// Named messages over one socket, from the command line.
+///
+/// URLs are tcp://HOST:PORT, tls://HOST:PORT, unix:/PATH, or HOST:PORT for tcp. Results go to standard output, everything
+/// else to standard error.
+///
+/// Exit status: 0 done, 1 the remote handler failed, 2 wrong usage, 3 cannot connect, 4 TLS or trust, 5 not
+/// authenticated, 6 not authorized, 7 no such handler, 8 time-out, 9 disconnected, 10 limit or protocol error, 11 partial.
+#[derive(Debug, Parser)]
+#[command(name = "nossock", version, propagate_version = true, max_term_width = 110)]
+struct Cli {
+    /// Say more on standard error; twice says what every frame does.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "NOSSOCK_VERBOSE")]
+    verbose: u8,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What the program does. The commands describe themselves where their flags are.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Listen(listen::Args),
+    Send(send::Args),
+    Request(request::Args),
+    Serve(serve::Args),
+    Bench(bench::Args),
+    Decode(decode::Args),
+    #[command(subcommand)]
+    Cert(cert::Command),
+    /// Print completions for a shell.
+    Completions {
+        /// Which one.
+        shell: Shell,
+    },
+    /// Write the manual pages into a folder.
+    Man {
+        /// Where to; made if it is not there.
+        dir: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = match cli.verbose {
+        0 => "warn",
+        1 => "debug",
+        _ => "trace",
+    };
+    tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).init();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.is_quiet() {
+                eprintln!("nossock: {failure}");
+            }
+            failure.code()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Listen(args) => in_runtime(listen::run(args)),
+        Command::Send(args) => in_runtime(send::run(args)),
+        Command::Request(args) => in_runtime(request::run(args)),
+        Command::Serve(args) => in_runtime(serve::run(args)),
+        Command::Bench(args) => in_runtime(bench::run(args)),
+        Command::Decode(args) => decode::run(&args),
+        Command::Cert(command) => cert::run(&command),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "nossock", &mut script);
+            output::write(&script)
+        }
+        Command::Man { dir } => {
+            std::fs::create_dir_all(&dir).map_err(|error| Failure::file(&dir, &error))?;
+            clap_mangen::generate_to(Cli::command(), &dir).map_err(|error| Failure::file(&dir, &error))
+        }
+    }
+}
+
+fn in_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Other(format!("cannot start: {error}")))?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,24 +1,20 @@
 //! Accepting connections: each is a task, with what it may cost bounded before it begins.
 
-use std::collections::HashMap;
+mod pool;
+
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use pool::Pool;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::AbortHandle;
-use tokio_util::task::TaskTracker;
 
-use crate::router::{Router, Routes};
-use crate::session::CloseReason;
-use crate::socket::{Peer, Side, Socket};
+use crate::router::Router;
 #[cfg(feature = "tls")]
-use crate::transport::tls::{Negotiated, ServerTls};
+use crate::transport::tls::ServerTls;
 #[cfg(unix)]
 use crate::transport::unix;
 use crate::transport::{Address, AddressError, tcp};
@@ -179,13 +175,13 @@ impl Server {
         F: Future<Output = ()>,
     {
         let routes = router.into_routes();
-        let pool = Pool { shared: Arc::new(PoolShared::new(self.options)), tasks: TaskTracker::new() };
+        let pool = Pool::new(self.options);
         let mut shutdown = pin!(shutdown);
         let mut pause = FIRST_PAUSE;
         loop {
             let next = async {
-                let permit = Arc::clone(&pool.shared.connections).acquire_owned().await;
-                (self.listener.accept().await, permit.expect("the semaphore is never closed"))
+                let permit = pool.room().await;
+                (self.listener.accept().await, permit)
             };
             let (accepted, permit) = tokio::select! {
                 biased;
@@ -303,237 +299,5 @@ impl Listener {
             #[cfg(unix)]
             Self::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?)),
         }
-    }
-}
-
-/// The connections of a server. Dropping it cuts them.
-struct Pool {
-    shared: Arc<PoolShared>,
-    tasks: TaskTracker,
-}
-
-struct PoolShared {
-    options: Options,
-    connections: Arc<Semaphore>,
-    #[cfg(feature = "tls")]
-    handshakes: Semaphore,
-    state: Mutex<PoolState>,
-}
-
-#[derive(Default)]
-struct PoolState {
-    draining: bool,
-    next: u64,
-    members: HashMap<u64, Member>,
-    addresses: HashMap<IpAddr, usize>,
-}
-
-/// One connection. The pool holds a handle of it, so it lives until one of the peers ends it.
-struct Member {
-    task: Option<AbortHandle>,
-    socket: Option<Socket>,
-}
-
-/// What a connection holds of its server, given back when it ends in whatever way.
-struct Seat {
-    shared: Arc<PoolShared>,
-    number: u64,
-    address: Option<IpAddr>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl PoolShared {
-    fn new(options: Options) -> Self {
-        Self {
-            connections: Arc::new(Semaphore::new(options.limits.connections.min(Semaphore::MAX_PERMITS))),
-            #[cfg(feature = "tls")]
-            handshakes: Semaphore::new(options.limits.handshakes.min(Semaphore::MAX_PERMITS)),
-            options,
-            state: Mutex::default(),
-        }
-    }
-
-    fn with<R>(&self, act: impl FnOnce(&mut PoolState) -> R) -> R {
-        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Pool {
-    fn admit(&self, accepted: Accepted, permit: OwnedSemaphorePermit, routes: &Arc<Routes>) {
-        let address = match &accepted {
-            Accepted::Tcp(_, ip) => Some(network(*ip)),
-            #[cfg(unix)]
-            Accepted::Unix(_) => None,
-        };
-        let Some(seat) = self.seat(address, permit) else {
-            tracing::warn!(?address, "too many connections of one address");
-            return;
-        };
-        let number = seat.number;
-        let routes = Arc::clone(routes);
-        let task = match accepted {
-            Accepted::Tcp(stream, _) => {
-                let options = &self.shared.options;
-                let peer = Peer { address: stream.peer_addr().ok(), ..Peer::default() };
-                if let Err(error) = tcp::configure(&stream, &options.tcp) {
-                    tracing::debug!(%peer, %error, "a connection ended before it began");
-                    return;
-                }
-                #[cfg(feature = "tls")]
-                if let Some(tls) = &options.tls {
-                    let task = self.tasks.spawn(serve_tls(stream, tls.clone(), peer, routes, seat));
-                    self.shared.with(|state| state.set_task(number, task.abort_handle()));
-                    return;
-                }
-                self.tasks.spawn(serve(stream, peer, routes, seat))
-            }
-            #[cfg(unix)]
-            Accepted::Unix(stream) => {
-                let peer = Peer { unix: unix::PeerCredentials::of(&stream).ok(), ..Peer::default() };
-                self.tasks.spawn(serve(stream, peer, routes, seat))
-            }
-        };
-        self.shared.with(|state| state.set_task(number, task.abort_handle()));
-    }
-
-    fn seat(&self, address: Option<IpAddr>, permit: OwnedSemaphorePermit) -> Option<Seat> {
-        let number = self.shared.with(|state| {
-            if let Some(address) = address {
-                let count = state.addresses.entry(address).or_default();
-                if *count >= self.shared.options.limits.connections_per_address {
-                    return None;
-                }
-                *count += 1;
-            }
-            state.next += 1;
-            state.members.insert(state.next, Member { task: None, socket: None });
-            Some(state.next)
-        })?;
-        Some(Seat { shared: Arc::clone(&self.shared), number, address, _permit: permit })
-    }
-
-    async fn drain(self) -> Drained {
-        self.tasks.close();
-        let sockets: Vec<Socket> = self.shared.with(|state| {
-            state.draining = true;
-            // Whoever has not got through the handshake has nothing to lose.
-            let young = state.members.values().filter(|member| member.socket.is_none());
-            young.filter_map(|member| member.task.as_ref()).for_each(AbortHandle::abort);
-            state.members.values().filter_map(|member| member.socket.clone()).collect()
-        });
-        let open = sockets.len();
-        for socket in sockets {
-            socket.close_with(CloseReason::Stopped);
-        }
-        let grace = self.shared.options.limits.grace;
-        if tokio::time::timeout(grace, self.tasks.wait()).await.is_ok() {
-            return Drained { drained: open, aborted: 0 };
-        }
-        let aborted = self.abort();
-        self.tasks.wait().await;
-        Drained { drained: open.saturating_sub(aborted), aborted }
-    }
-
-    fn abort(&self) -> usize {
-        self.shared.with(|state| {
-            state.members.values().filter_map(|member| member.task.as_ref()).for_each(AbortHandle::abort);
-            state.members.len()
-        })
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        self.abort();
-    }
-}
-
-impl PoolState {
-    fn set_task(&mut self, number: u64, task: AbortHandle) {
-        if let Some(member) = self.members.get_mut(&number) {
-            member.task = Some(task);
-        }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let member = self.shared.with(|state| {
-            if let Some(address) = self.address
-                && let Some(count) = state.addresses.get_mut(&address)
-            {
-                *count -= 1;
-                if *count == 0 {
-                    state.addresses.remove(&address);
-                }
-            }
-            state.members.remove(&self.number)
-        });
-        drop(member); // a socket, whose own lock is not taken inside of the pool's
-    }
-}
-
-/// What counts as one address: an IPv4 address, mapped or not, or the /64 of an IPv6 one, which is what one
-/// customer gets.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
-        }
-        v4 => v4,
-    }
-}
-
-/// Runs one connection.
-async fn serve<T>(io: T, peer: Peer, routes: Arc<Routes>, seat: Seat)
-where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let config = Arc::clone(&seat.shared.options.config);
-    let (socket, driver) = Socket::pair(io, Side::Server, config, Some(routes), peer);
-    let draining = seat.shared.with(|state| {
-        if let Some(member) = state.members.get_mut(&seat.number) {
-            member.socket = Some(socket.clone());
-        }
-        state.draining
-    });
-    if draining {
-        socket.close_with(CloseReason::Stopped);
-    }
-    drop(socket);
-    driver.await;
-}
-
-#[cfg(feature = "tls")]
-async fn serve_tls(stream: TcpStream, tls: ServerTls, mut peer: Peer, routes: Arc<Routes>, seat: Seat) {
-    let shared = Arc::clone(&seat.shared);
-    let handshake = async {
-        let _permit = shared.handshakes.acquire().await;
-        tls.accept(stream).await
-    };
-    // Boxed: what a handshake needs is given back when it is over.
-    let handshake = Box::pin(tokio::time::timeout(shared.options.config.limits.connect, handshake));
-    match handshake.await {
-        Ok(Ok(stream)) => {
-            peer.tls = Some(Arc::new(Negotiated::of(&stream)));
-            drop((tls, shared));
-            serve(stream, peer, routes, seat).await;
-        }
-        Ok(Err(error)) => tracing::info!(%peer, %error, "TLS handshake failed"),
-        Err(_) => tracing::info!(%peer, "TLS handshake took too long"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_customer_is_one_address() {
-        let network = |text: &str| network(text.parse().unwrap());
-        assert_eq!(network("::ffff:10.0.0.1"), network("10.0.0.1"));
-        assert_eq!(network("2001:db8:1:2:3::1"), network("2001:db8:1:2:4::9"));
-        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
     }
 }

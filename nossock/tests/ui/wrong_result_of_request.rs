@@ -1,0 +1,7 @@
+use nossock::Router;
+
+struct NotJson;
+
+fn main() {
+    let _ = Router::new().on_request("hello", async || NotJson);
+}

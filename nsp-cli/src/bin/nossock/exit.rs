@@ -1,0 +1,178 @@
+//! Why the program fails, and with which status.
+
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+
+use nossock::transport::tls::{IdentityError, TlsSetupError};
+use nossock::{BindError, CloseReason, ConnectError, RecvError, Reject, RequestError, SendError, Unsent};
+
+/// Why the program fails.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// 1: the remote handler said no. The answer itself has been printed.
+    #[error("{0}")]
+    Remote(Reject),
+    /// 2
+    #[error("{0}")]
+    Usage(String),
+    /// 3
+    #[error("{0}")]
+    Connect(String),
+    /// 4
+    #[error("{0}")]
+    Trust(String),
+    /// 7
+    #[error("{0}")]
+    NoHandler(Reject),
+    /// 8
+    #[error("{0}")]
+    TimedOut(String),
+    /// 9
+    #[error("{0}")]
+    Disconnected(String),
+    /// 10
+    #[error("{0}")]
+    Protocol(String),
+    /// 11
+    #[error("{0}")]
+    Partial(String),
+    /// 1: the machine this runs on said no.
+    #[error("{0}")]
+    Other(String),
+    /// 0: whoever read our output has had enough.
+    #[error("nobody reads the output")]
+    OutputClosed,
+}
+
+impl Failure {
+    pub(crate) fn code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::OutputClosed => 0,
+            Self::Remote(_) | Self::Other(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Connect(_) => 3,
+            Self::Trust(_) => 4,
+            Self::NoHandler(_) => 7,
+            Self::TimedOut(_) => 8,
+            Self::Disconnected(_) => 9,
+            Self::Protocol(_) => 10,
+            Self::Partial(_) => 11,
+        })
+    }
+
+    pub(crate) const fn is_quiet(&self) -> bool {
+        matches!(self, Self::OutputClosed)
+    }
+
+    pub(crate) fn file(path: &Path, error: &std::io::Error) -> Self {
+        Self::Other(format!("{}: {error}", path.display()))
+    }
+}
+
+/// An error with what caused it, in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        source = error.source();
+    }
+    text
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        let text = chain(&error);
+        match error {
+            ConnectError::Address(_) | ConnectError::Unsupported { .. } => Self::Usage(text),
+            ConnectError::Tls(_) | ConnectError::TlsSetup(_) => Self::Trust(text),
+            ConnectError::TimedOut { .. } => Self::TimedOut(text),
+            _ => Self::Connect(text),
+        }
+    }
+}
+
+impl From<BindError> for Failure {
+    fn from(error: BindError) -> Self {
+        let text = chain(&error);
+        match error {
+            BindError::Address(_) | BindError::Unsupported { .. } | BindError::NoIdentity { .. } => {
+                Self::Usage(text)
+            }
+            _ => Self::Connect(text),
+        }
+    }
+}
+
+impl From<IdentityError> for Failure {
+    fn from(error: IdentityError) -> Self {
+        Self::Trust(chain(&error))
+    }
+}
+
+impl From<TlsSetupError> for Failure {
+    fn from(error: TlsSetupError) -> Self {
+        Self::Trust(chain(&error))
+    }
+}
+
+impl From<CloseReason> for Failure {
+    fn from(reason: CloseReason) -> Self {
+        let text = chain(&reason);
+        match reason {
+            CloseReason::Protocol(_) => Self::Protocol(text),
+            CloseReason::Tls(_) => Self::Trust(text),
+            CloseReason::TimedOut(_) => Self::TimedOut(text),
+            _ => Self::Disconnected(text),
+        }
+    }
+}
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Closed(reason) => reason.into(),
+            SendError::Name(_) | SendError::Json { .. } => Self::Usage(chain(&error)),
+            error => Self::Protocol(chain(&error)),
+        }
+    }
+}
+
+impl From<Unsent> for Failure {
+    fn from(unsent: Unsent) -> Self {
+        let text = unsent.to_string();
+        match Self::from(unsent.reason) {
+            Self::Trust(_) => Self::Trust(text),
+            _ => Self::Disconnected(text),
+        }
+    }
+}
+
+impl From<RecvError> for Failure {
+    fn from(error: RecvError) -> Self {
+        match error {
+            RecvError::Closed(reason) => reason.into(),
+            error => Self::Protocol(chain(&error)),
+        }
+    }
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::NotSent(error) => error.into(),
+            RequestError::Rejected { reject, .. } => match reject.code() {
+                Some("no_handler") => Self::NoHandler(reject),
+                Some("too_large") => Self::Protocol(reject.to_string()),
+                _ => Self::Remote(reject),
+            },
+            RequestError::Closed { reason, .. } => reason.into(),
+            RequestError::TimedOut { .. } => Self::TimedOut(chain(&error)),
+            error => Self::Protocol(chain(&error)),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The activities of one client, and how they are found again.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use super::{ActivityKey, CallKey};
+use crate::proto::EntityId;
+
+/// One activity.
+#[derive(Debug)]
+pub(super) struct Activity {
+    pub(super) stage: Stage,
+    /// Its sends in the order in which they went out; `None` where one was given up.
+    pub(super) sends: VecDeque<Option<CallKey>>,
+}
+
+/// How far an activity has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// CE is out.
+    Creating { until: Instant },
+    /// VE is out.
+    Verifying { entity: EntityId, until: Instant },
+    /// It can be used.
+    Open { entity: EntityId },
+}
+
+impl Stage {
+    pub(super) const fn entity(&self) -> Option<&EntityId> {
+        match self {
+            Self::Creating { .. } => None,
+            Self::Verifying { entity, .. } | Self::Open { entity } => Some(entity),
+        }
+    }
+
+    pub(super) const fn until(&self) -> Option<Instant> {
+        match self {
+            Self::Creating { until } | Self::Verifying { until, .. } => Some(*until),
+            Self::Open { .. } => None,
+        }
+    }
+}
+
+/// All of them, by key and by entity.
+#[derive(Debug, Default)]
+pub(super) struct Activities {
+    by_key: HashMap<ActivityKey, Activity>,
+    by_entity: HashMap<EntityId, ActivityKey>,
+}
+
+impl Activities {
+    pub(super) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    pub(super) fn begin(&mut self, key: ActivityKey, until: Instant) {
+        let activity = Activity { stage: Stage::Creating { until }, sends: VecDeque::new() };
+        self.by_key.insert(key, activity);
+    }
+
+    pub(super) fn get_mut(&mut self, key: ActivityKey) -> Option<&mut Activity> {
+        self.by_key.get_mut(&key)
+    }
+
+    /// The entity of an activity, once it is open.
+    pub(super) fn open_entity(&self, key: ActivityKey) -> Option<&EntityId> {
+        match &self.by_key.get(&key)?.stage {
+            Stage::Open { entity } => Some(entity),
+            _ => None,
+        }
+    }
+
+    /// The activity of an entity.
+    pub(super) fn of(&self, entity: &EntityId) -> Option<ActivityKey> {
+        self.by_entity.get(entity).copied()
+    }
+
+    pub(super) fn of_mut(&mut self, entity: &EntityId) -> Option<(ActivityKey, &mut Activity)> {
+        let key = self.of(entity)?;
+        self.by_key.get_mut(&key).map(|activity| (key, activity))
+    }
+
+    /// Moves an activity on. `false` when it is gone, or its entity belongs to another one already.
+    pub(super) fn set_stage(&mut self, key: ActivityKey, stage: Stage) -> bool {
+        let Some(activity) = self.by_key.get_mut(&key) else { return false };
+        if let Some(entity) = stage.entity() {
+            let owner = *self.by_entity.entry(entity.clone()).or_insert(key);
+            if owner != key {
+                return false;
+            }
+        }
+        activity.stage = stage;
+        true
+    }
+
+    pub(super) fn remove(&mut self, key: ActivityKey) -> Option<Activity> {
+        let activity = self.by_key.remove(&key)?;
+        if let Some(entity) = activity.stage.entity() {
+            self.by_entity.remove(entity);
+        }
+        Some(activity)
+    }
+
+    /// Those that are being opened, with their deadlines.
+    pub(super) fn opening_mut(&mut self) -> impl Iterator<Item = (ActivityKey, &mut Instant)> {
+        self.by_key.iter_mut().filter_map(|(key, activity)| match &mut activity.stage {
+            Stage::Creating { until } | Stage::Verifying { until, .. } => Some((*key, until)),
+            Stage::Open { .. } => None,
+        })
+    }
+
+    pub(super) fn drain(&mut self) -> Vec<(ActivityKey, Activity)> {
+        self.by_entity.clear();
+        self.by_key.drain().collect()
+    }
+}

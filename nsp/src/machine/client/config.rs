@@ -1,0 +1,69 @@
+//! What a client may be told before it begins.
+
+use std::time::Duration;
+
+use crate::machine::SpMode;
+use crate::proto::Methods;
+
+/// How a client behaves.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// The methods it speaks.
+    pub methods: Methods,
+    /// What it wants of SP.
+    pub sp: SpMode,
+    /// How long it waits for the daemon to ask for SP. 5 s: a round trip and a daemon that is busy.
+    pub sp_wait: Duration,
+    /// Whether tokens and passwords may go out although there was no SP.
+    pub secrets: Secrets,
+    /// How long a daemon may take to create and verify an entity. 30 s, unless its service asks questions meanwhile: those stop the clock.
+    pub open_timeout: Duration,
+    /// How long it waits for somebody to answer the daemon's question. 170 s: the original gives up after 180.
+    pub question_timeout: Duration,
+    /// What a daemon may make it keep.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            methods: Methods::default(),
+            sp: SpMode::default(),
+            sp_wait: Duration::from_secs(5),
+            secrets: Secrets::default(),
+            open_timeout: Duration::from_secs(30),
+            question_timeout: Duration::from_secs(170),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Where tokens and passwords may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[expect(clippy::exhaustive_enums, reason = "they may or they may not")]
+pub enum Secrets {
+    /// Only over a connection that SP has secured.
+    #[default]
+    OnlySecured,
+    /// Over this connection as it is: there is TLS below, or it does not leave the machine, or its owner wants it so.
+    Anywhere,
+}
+
+/// How much a client keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Most activities at once. 64, as many as our daemon lets one connection have.
+    pub activities: usize,
+    /// Most calls and sends that wait for an answer. 256: beyond, the caller should wait, not the daemon.
+    pub calls: usize,
+    /// Most questions of the daemon that wait for somebody to answer; further ones are declined. 16.
+    pub questions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { activities: 64, calls: 256, questions: 16 }
+    }
+}

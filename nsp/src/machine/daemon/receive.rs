@@ -1,0 +1,288 @@
+//! What a client does to a daemon.
+
+use std::time::Instant;
+
+use super::{Asked, Daemon, Due, Event, Gift, Kind, Limits, QuestionKey, Request, RequestKey, Stage, code};
+use crate::machine::Ignored;
+use crate::machine::held::Held;
+use crate::proto::{Data, EncodeError, EntityId, Failure, Method, Packet, RequestId, Status, au, ca, cs, gt};
+use crate::secret::Proof;
+
+impl Daemon {
+    pub(super) fn receive_packet(&mut self, packet: &Packet, now: Instant) -> Result<(), Ignored> {
+        match packet.method {
+            Method::Cs => self.receive_call(cs::Request::decode(packet)?, now),
+            Method::Gt => {
+                self.receive_token(gt::Request::decode(packet)?, now);
+                Ok(())
+            }
+            Method::Au => self.receive_answer(au::Answer::decode(packet)?),
+            // Nobody waits for acknowledgements, but one that is none is a fault.
+            Method::Ca => Ok(ca::Answer::decode(packet).map(drop)?),
+            Method::Sp => Err(Ignored::Unasked { method: Method::Sp }),
+            Method::Custom(_) => {
+                self.events.push_back(Event::Custom(packet.clone()));
+                Ok(())
+            }
+        }
+    }
+
+    fn receive_call(&mut self, request: cs::Request, now: Instant) -> Result<(), Ignored> {
+        let Some(entity) = request.entity() else {
+            if let cs::Request::Create(create) = request {
+                self.receive_create(create, now);
+            }
+            return Ok(());
+        };
+        let Some(found) = self.entities.get_mut(entity) else {
+            self.refuse(&request, code::NO_ENTITY, "Error: no such entity");
+            return Err(Ignored::UnknownEntity { method: Method::Cs });
+        };
+        match (&mut found.stage, &request) {
+            (_, cs::Request::Close { entity }) => {
+                let entity = entity.clone();
+                self.remove(&entity);
+                self.events.push_back(Event::Closed { entity });
+            }
+            (Stage::Created, cs::Request::Verify { entity }) => {
+                found.stage = Stage::Verifying { held: Held::default() };
+                let entity = entity.clone();
+                match self.begin(Kind::Verify { entity: entity.clone() }, 0, now) {
+                    Some(key) => self.events.push_back(Event::Verify { key, entity }),
+                    None => {
+                        if let Some(found) = self.entities.get_mut(&entity) {
+                            found.stage = Stage::Created;
+                        }
+                        self.refuse(&request, code::BUSY, BUSY);
+                    }
+                }
+            }
+            // It has been looked at: asking again changes nothing. While it is looked at, the answer to the first is the answer to both.
+            (Stage::Verified, cs::Request::Verify { entity }) => {
+                let entity = entity.clone();
+                self.answer(cs::Answer::Verified { entity, status: Status::Ok });
+            }
+            (Stage::Verifying { .. }, cs::Request::Verify { .. }) => {}
+            (Stage::Created, _) => {
+                self.refuse(&request, code::NOT_VERIFIED, "Error: the entity was not verified");
+            }
+            (Stage::Verifying { held }, _) => {
+                let bytes = request_bytes(&request);
+                if let Err(request) = held.push(request, bytes) {
+                    self.refuse(&request, code::BUSY, BUSY);
+                }
+            }
+            (Stage::Verified, _) => self.serve(request, now),
+        }
+        Ok(())
+    }
+
+    fn receive_create(&mut self, mut create: Box<cs::Create>, now: Instant) {
+        let Limits { entities, logins, .. } = self.config.limits;
+        let creating =
+            self.requests.values().filter(|request| matches!(request.kind, Kind::Create { .. })).count();
+        let id = create.id.detached();
+        create.id = id.clone();
+        let key = if creating < logins && self.entities.len() + creating < entities {
+            let bytes = create.description.as_ref().map_or(0, |description| description.as_bytes().len());
+            self.begin(Kind::Create { id: id.clone() }, bytes, now)
+        } else {
+            None
+        };
+        match key {
+            Some(key) => self.events.push_back(Event::Create { key, create }),
+            None => {
+                let failure = Failure { code: Some(code::BUSY.into()), ..Failure::default() };
+                self.answer(cs::Answer::Created { id, result: Err(Box::new(failure)) });
+            }
+        }
+    }
+
+    /// Hands a request of a verified entity to its service.
+    pub(super) fn serve(&mut self, request: cs::Request, now: Instant) {
+        let bytes = request_bytes(&request);
+        match request {
+            cs::Request::Send { entity, data } => {
+                self.answer(cs::Answer::Sent { entity: entity.clone(), status: Status::Ok });
+                self.events.push_back(Event::Data { entity, data });
+            }
+            cs::Request::Call { entity, function, id, data } => {
+                let kind = Kind::Call { entity: entity.clone(), id: id.detached() };
+                match self.begin(kind, bytes, now) {
+                    Some(key) => self.events.push_back(Event::Call { key, entity, function, data }),
+                    None => {
+                        let request = cs::Request::Call { entity, function, id, data: Data::None };
+                        self.refuse(&request, code::BUSY, BUSY);
+                    }
+                }
+            }
+            cs::Request::CallBlob { entity, function, id, meta, data } => {
+                let kind = Kind::CallBlob { entity: entity.clone(), id: id.detached() };
+                match self.begin(kind, bytes, now) {
+                    Some(key) => {
+                        self.events.push_back(Event::CallBlob { key, entity, function, meta, data });
+                    }
+                    None => {
+                        let request = cs::Request::CallBlob { entity, function, id, meta, data: Data::None };
+                        self.refuse(&request, code::BUSY, BUSY);
+                    }
+                }
+            }
+            cs::Request::Create(_) | cs::Request::Verify { .. } | cs::Request::Close { .. } => {}
+        }
+    }
+
+    /// Answers a request that reaches no service.
+    pub(super) fn refuse(&mut self, request: &cs::Request, code: &str, text: &str) {
+        let failure = || Status::Failed(Box::new(Failure::new(code, text)));
+        // VE and SS know one word for it; the code beside it says the rest.
+        let fail = || Status::Failed(Box::new(Failure::new(code, "Fail")));
+        let answer = match request.clone() {
+            cs::Request::Verify { entity } => cs::Answer::Verified { entity, status: fail() },
+            cs::Request::Send { entity, .. } => cs::Answer::Sent { entity, status: fail() },
+            cs::Request::Call { entity, id, .. } => {
+                cs::Answer::Returned { id, entity, status: failure(), data: Data::None }
+            }
+            cs::Request::CallBlob { entity, id, .. } => {
+                cs::Answer::ReturnedBlob { id, entity, status: failure(), meta: None, data: Data::None }
+            }
+            cs::Request::Create(_) | cs::Request::Close { .. } => return,
+        };
+        self.answer(answer);
+    }
+
+    fn receive_token(&mut self, request: gt::Request, now: Instant) {
+        let gt::Request { user, password } = request;
+        if self.tokens.len() >= self.config.limits.logins {
+            // It looks like a wrong password, which is what a client does that asks so often.
+            if self.tokens.len() < self.config.limits.requests {
+                self.tokens.push_refused(user);
+            }
+            return;
+        }
+        let (key, until) = (RequestKey(self.number()), now + self.config.request_timeout);
+        self.tokens.push(key, until, user.clone());
+        self.timers.set(until, Due::Request(key));
+        self.events.push_back(Event::Token { key, user, password });
+    }
+
+    fn receive_answer(&mut self, answer: au::Answer) -> Result<(), Ignored> {
+        let key = self.question_keys.get(&answer.id).ok_or(Ignored::Unasked { method: Method::Au })?;
+        self.end_question(*key, answer.value);
+        Ok(())
+    }
+
+    pub(super) fn end_question(&mut self, key: QuestionKey, value: Option<Proof>) {
+        let Some(Asked { id, until }) = self.questions.remove(&key) else { return };
+        self.question_keys.remove(&id);
+        self.timers.clear(until, Due::Question(key));
+        self.events.push_back(Event::Answer { key, value });
+    }
+
+    /// A request has taken too long: it is answered for whoever should have.
+    pub(super) fn expire(&mut self, key: RequestKey, now: Instant) {
+        self.events.push_back(Event::Expired { key });
+        let failure = || Box::new(Failure::new(code::TIMEOUT, "Error: the service took too long"));
+        match self.requests.get(&key).map(|request| &request.kind) {
+            Some(Kind::Create { .. }) => {
+                self.create(key, Err(failure()));
+            }
+            Some(Kind::Verify { entity }) => {
+                let entity = entity.clone();
+                self.verify(key, Err(failure()), now);
+                self.events.push_back(Event::Closed { entity });
+            }
+            Some(Kind::Call { .. } | Kind::CallBlob { .. }) => self.give(key, Err::<Gift, _>(failure())),
+            None => self.token(key, None),
+        }
+    }
+
+    /// Registers a request, if there is room for it.
+    fn begin(&mut self, kind: Kind, bytes: usize, now: Instant) -> Option<RequestKey> {
+        let limits = &self.config.limits;
+        if self.requests.len() >= limits.requests || self.request_bytes + bytes > limits.request_bytes {
+            return None;
+        }
+        let (key, until) = (RequestKey(self.number()), now + self.config.request_timeout);
+        self.request_bytes += bytes;
+        self.requests.insert(key, Request { kind, bytes, until });
+        self.timers.set(until, Due::Request(key));
+        Some(key)
+    }
+
+    /// Takes a request out, provided it is of the right kind.
+    pub(super) fn take_if(&mut self, key: RequestKey, right: impl Fn(&Kind) -> bool) -> Option<Kind> {
+        if !right(&self.requests.get(&key)?.kind) {
+            return None;
+        }
+        let request = self.requests.remove(&key)?;
+        self.request_bytes -= request.bytes;
+        self.timers.clear(request.until, Due::Request(key));
+        Some(request.kind)
+    }
+
+    /// Takes an entity out, with the requests that it waits for.
+    pub(super) fn remove(&mut self, entity: &EntityId) {
+        if self.entities.remove(entity).is_none() {
+            return;
+        }
+        let theirs: Vec<_> =
+            self.requests.extract_if(|_, request| request.kind.entity() == Some(entity)).collect();
+        for (key, request) in theirs {
+            self.request_bytes -= request.bytes;
+            self.timers.clear(request.until, Due::Request(key));
+            self.events.push_back(Event::Expired { key });
+        }
+    }
+
+    /// Whether something that was ignored was one fault too many.
+    pub(super) const fn is_fault(&mut self, ignored: &Ignored) -> bool {
+        match ignored {
+            // These happen to the best: an answer that crossed ours, an entity that we closed.
+            Ignored::Unasked { .. } | Ignored::UnknownEntity { .. } => false,
+            _ => {
+                self.faults = self.faults.saturating_add(1);
+                self.faults > self.config.limits.faults
+            }
+        }
+    }
+
+    pub(super) fn question_id(&mut self) -> RequestId {
+        let mut bits = [0; 16];
+        self.random.fill(&mut bits);
+        RequestId::text(EntityId::from_bits(bits).as_str()).expect("it is short")
+    }
+
+    pub(super) const fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    pub(super) fn answer(&mut self, answer: cs::Answer) {
+        if self.send_packet(answer.encode()).is_err() {
+            debug_assert!(false, "CS is registered, and has room for a blob");
+        }
+    }
+
+    pub(super) fn send_packet(&mut self, packet: Packet) -> Result<(), EncodeError> {
+        self.link.send(packet, &mut *self.random)
+    }
+}
+
+const BUSY: &str = "Error: too many requests at once";
+
+fn request_bytes(request: &cs::Request) -> usize {
+    match request {
+        cs::Request::Send { data, .. } | cs::Request::Call { data, .. } => data.len(),
+        cs::Request::CallBlob { data, meta, .. } => {
+            data.len() + meta.as_ref().map_or(0, |meta| meta.as_bytes().len())
+        }
+        cs::Request::Create(_) | cs::Request::Verify { .. } | cs::Request::Close { .. } => 0,
+    }
+}
+
+/// A failure that says at least something: without `s` a client would have nothing to show.
+pub(super) fn with_text(mut failure: Box<Failure>, text: &str) -> Box<Failure> {
+    failure.text.get_or_insert_with(|| text.to_owned());
+    failure
+}

@@ -1,0 +1,204 @@
+//! SP from the side that dialled.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Held, SpError, SpMode, admit};
+use crate::machine::{Ignored, Incoming, Outgoing};
+use crate::proto::{EncodeError, HEARTBEAT, Leg, Method, Methods, Packet, Side, sp};
+use crate::secure::{Cipher, PublicKey, Random, answer};
+
+/// The client's half of a link.
+#[derive(Debug)]
+pub(in crate::machine) struct ClientLink {
+    methods: Methods,
+    state: State,
+    held: Held<Packet>,
+    outgoing: VecDeque<Outgoing>,
+}
+
+#[derive(Debug)]
+enum State {
+    Clear,
+    Waiting { since: Instant, until: Instant, required: bool },
+    Judging(Box<PublicKey>),
+    Secured(Box<Cipher>),
+}
+
+impl ClientLink {
+    /// Begins a connection. Unless SP is left to the daemon, a probe goes out that makes it ask.
+    pub(in crate::machine) fn new(methods: Methods, mode: SpMode, wait: Duration, now: Instant) -> Self {
+        let mut outgoing = VecDeque::new();
+        let state = match mode {
+            SpMode::WhenAsked => State::Clear,
+            SpMode::Required | SpMode::Preferred => {
+                // A leg that the daemon does not take from a client: it wakes SP, and is dropped after it.
+                outgoing.push_back(Outgoing::Packet(Packet::new(Method::Gt, Leg::Answer, Bytes::new())));
+                State::Waiting { since: now, until: now + wait, required: mode == SpMode::Required }
+            }
+        };
+        Self { methods, state, held: Held::default(), outgoing }
+    }
+
+    /// Whether what is sent now goes out encrypted or not at all.
+    pub(in crate::machine) const fn keeps_secrets(&self) -> bool {
+        matches!(self.state, State::Secured(_) | State::Judging(_) | State::Waiting { required: true, .. })
+    }
+
+    /// The key that waits to be judged.
+    pub(in crate::machine) fn offered_key(&self) -> Option<&PublicKey> {
+        match &self.state {
+            State::Judging(key) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// Sends a packet as soon as the state allows it.
+    pub(in crate::machine) fn send(
+        &mut self,
+        packet: Packet,
+        random: &mut dyn Random,
+    ) -> Result<(), SendError> {
+        // Refused now and not when it is its turn: whoever made the packet is still there to hear of it.
+        let length = packet.encoded_length(&self.methods)?;
+        match &self.state {
+            State::Clear => self.outgoing.push_back(Outgoing::Packet(packet)),
+            State::Waiting { .. } | State::Judging(_) => {
+                let bytes = packet.payload.len();
+                self.held.push(packet, bytes).map_err(|_| SpError::TooMuchHeld)?;
+            }
+            State::Secured(cipher) => {
+                let sealed = seal(cipher, &packet, length, &self.methods, random)?;
+                self.outgoing.push_back(Outgoing::Sealed(sealed));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what has arrived. It is a packet, or the daemon's key, or nothing to be acted upon.
+    pub(in crate::machine) fn receive(&mut self, incoming: Incoming) -> Result<Arrived, SpError> {
+        let packet = match self.open(incoming) {
+            Ok(Some(packet)) => packet,
+            Ok(None) => return Ok(Arrived::Nothing),
+            Err(ignored) => return Ok(Arrived::Ignored(ignored)),
+        };
+        let (method, leg) = (packet.method, packet.leg);
+        match (&self.state, method) {
+            (State::Clear | State::Waiting { .. }, Method::Sp) => match sp::Request::decode(&packet) {
+                Ok(request) => {
+                    let key = PublicKey::from_pem(&request.public_key).map_err(SpError::BadKey)?;
+                    self.state = State::Judging(Box::new(key));
+                    Ok(Arrived::KeyOffered)
+                }
+                Err(error) => Ok(Arrived::Ignored(error.into())),
+            },
+            // A second request would only serve somebody who wants another key than the one that was judged.
+            (State::Judging(_) | State::Secured(_), Method::Sp) => {
+                Ok(Arrived::Ignored(Ignored::Unasked { method }))
+            }
+            (State::Waiting { .. } | State::Judging(_), _) => {
+                Ok(Arrived::Ignored(Ignored::NotSecured { method, leg }))
+            }
+            (State::Clear | State::Secured(_), _) => Ok(Arrived::Packet(packet)),
+        }
+    }
+
+    /// Says whether the offered key is the daemon's. If so, everything that was held goes out, encrypted.
+    pub(in crate::machine) fn judge(
+        &mut self,
+        trusted: bool,
+        random: &mut dyn Random,
+    ) -> Result<(), SpError> {
+        let State::Judging(key) = &self.state else { return Ok(()) };
+        if !trusted {
+            return Err(SpError::NotTrusted);
+        }
+        let (answer, session) = answer(key, random).map_err(SpError::BadKey)?;
+        self.outgoing.push_back(Outgoing::Packet(answer.encode()));
+        self.state = State::Secured(Box::new(Cipher::new(&session)));
+        self.release(random);
+        Ok(())
+    }
+
+    pub(in crate::machine) const fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Waiting { until, .. } => Some(until),
+            _ => None,
+        }
+    }
+
+    pub(in crate::machine) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        random: &mut dyn Random,
+    ) -> Result<(), SpError> {
+        let State::Waiting { since, until, required } = self.state else { return Ok(()) };
+        if now < until {
+            return Ok(());
+        }
+        if required {
+            return Err(SpError::NotOffered { waited: until - since });
+        }
+        self.state = State::Clear;
+        self.release(random);
+        Ok(())
+    }
+
+    pub(in crate::machine) fn poll_outgoing(&mut self) -> Option<Outgoing> {
+        self.outgoing.pop_front()
+    }
+
+    fn release(&mut self, random: &mut dyn Random) {
+        for packet in self.held.take() {
+            self.send(packet, random).expect("it was encoded once, and nothing is held any more");
+        }
+    }
+
+    fn open(&self, incoming: Incoming) -> Result<Option<Packet>, Ignored> {
+        let packet = match (incoming, &self.state) {
+            // In clear at any time; and an encrypted message never has two bytes.
+            (Incoming::Message(message), _) if message == HEARTBEAT => return Ok(None),
+            (Incoming::Message(message) | Incoming::Sealed(message), State::Secured(cipher)) => {
+                let message = cipher.open(message).map_err(|_| Ignored::Unreadable)?;
+                Packet::decode(message, &self.methods)?
+            }
+            (Incoming::Packet(_), State::Secured(_)) => return Err(Ignored::InClear),
+            (Incoming::Message(message), _) => Packet::decode(message, &self.methods)?,
+            (Incoming::Packet(packet), _) => packet,
+            (Incoming::Sealed(_), _) => return Err(Ignored::NoKeyYet),
+        };
+        admit(packet, &self.methods, Side::Daemon).map(Some)
+    }
+}
+
+/// What became of something that arrived.
+#[derive(Debug)]
+pub(in crate::machine) enum Arrived {
+    Packet(Packet),
+    KeyOffered,
+    Ignored(Ignored),
+    Nothing,
+}
+
+/// Why a packet was not sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(in crate::machine) enum SendError {
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    #[error(transparent)]
+    Held(#[from] SpError),
+}
+
+pub(super) fn seal(
+    cipher: &Cipher,
+    packet: &Packet,
+    length: usize,
+    methods: &Methods,
+    random: &mut dyn Random,
+) -> Result<Bytes, EncodeError> {
+    let mut out = BytesMut::with_capacity(Cipher::sealed_length(length));
+    cipher.seal(random, &mut out, |out| packet.encode(methods, out))?;
+    Ok(out.freeze())
+}

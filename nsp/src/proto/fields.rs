@@ -1,0 +1,312 @@
+//! The first look into a payload: which keys are there, and where their values stand.
+//!
+//! One pass over the text. Values stay text; the method's own file reads those it needs. Unknown keys are skipped, of a repeated
+//! key the last counts (as in JavaScript), and an array is not taken for an object.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use bytes::Bytes;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::error::JsonFault;
+use super::value::{Data, EntityId, RequestId};
+use super::{DecodeError, Letters, Method, Payload, RawJson};
+
+/// A payload `{"m":operation,"d":{…}}`, before it is known what the operation needs.
+pub(super) struct Operation<'a> {
+    method: Method,
+    payload: &'a Payload,
+    name: Cow<'a, str>,
+    outer: Outer<'a>,
+}
+
+impl<'a> Operation<'a> {
+    pub(super) fn read(method: Method, payload: &'a Payload) -> Result<Self, DecodeError> {
+        let outer: Outer<'a> = parse(method, &payload.json)?;
+        let name = outer.m.and_then(text_of).ok_or(DecodeError::MissingField {
+            method,
+            operation: "operation",
+            field: "m",
+        })?;
+        Ok(Self { method, payload, name, outer })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The error for an operation that the method does not have.
+    pub(super) fn unknown(&self) -> DecodeError {
+        DecodeError::UnknownOperation { method: self.method, operation: Letters::of(self.name.as_bytes()) }
+    }
+
+    /// The entity that stands beside `m`, where it does.
+    pub(super) fn entity_beside(&self) -> Option<EntityId> {
+        self.outer.i.and_then(text_of).and_then(|id| EntityId::new(&id))
+    }
+
+    /// What `d` holds, for the operation of that name.
+    pub(super) fn fields(self, operation: &'static str) -> Result<Fields<'a>, DecodeError> {
+        let Self { method, payload, outer, .. } = self;
+        let keys = outer.d.ok_or(DecodeError::MissingField { method, operation, field: "d" })?;
+        Ok(Fields { method, operation, payload, keys })
+    }
+}
+
+/// The keys of one object, and who asks for them.
+pub(super) struct Fields<'a> {
+    method: Method,
+    operation: &'static str,
+    payload: &'a Payload,
+    keys: Keys<'a>,
+}
+
+impl<'a> Fields<'a> {
+    /// Reads a payload that is one object without an operation.
+    pub(super) fn read(
+        method: Method,
+        operation: &'static str,
+        payload: &'a Payload,
+    ) -> Result<Self, DecodeError> {
+        let keys = parse(method, &payload.json)?;
+        Ok(Self { method, operation, payload, keys })
+    }
+
+    pub(super) fn get(&self, key: &'static str) -> Option<&'a RawValue> {
+        self.keys.get(key)
+    }
+
+    /// A string, or nothing when there is none of that type.
+    pub(super) fn text(&self, key: &'static str) -> Option<Cow<'a, str>> {
+        self.get(key).and_then(text_of)
+    }
+
+    /// A string that has to be there.
+    pub(super) fn required_text(&self, key: &'static str) -> Result<Cow<'a, str>, DecodeError> {
+        text_of(self.required(key)?).ok_or_else(|| self.bad(key, "a string"))
+    }
+
+    /// The entity `i` that has to be there.
+    pub(super) fn entity(&self) -> Result<EntityId, DecodeError> {
+        EntityId::new(&self.required_text("i")?)
+            .ok_or_else(|| self.bad("i", "an entity id of at most 255 bytes"))
+    }
+
+    /// The request id `t`; who sent none gets `null` back.
+    pub(super) fn request_id(&self) -> Result<RequestId, DecodeError> {
+        let Some(value) = self.get("t") else { return Ok(RequestId::none()) };
+        RequestId::new(RawJson::within(value, &self.payload.json))
+            .ok_or_else(|| self.bad("t", "a request id of at most 255 bytes"))
+    }
+
+    /// Any value, as it stands in the text.
+    pub(super) fn raw(&self, key: &'static str) -> Option<RawJson> {
+        self.get(key).map(|value| RawJson::within(value, &self.payload.json))
+    }
+
+    /// `d`, in whose place the blob steps when there is one.
+    pub(super) fn data(&self) -> Data {
+        match (&self.payload.blob, self.raw("d")) {
+            (Some(blob), _) => Data::Blob(blob.clone()),
+            (None, Some(json)) => Data::Json(json),
+            (None, None) => Data::None,
+        }
+    }
+
+    fn required(&self, key: &'static str) -> Result<&'a RawValue, DecodeError> {
+        let missing =
+            DecodeError::MissingField { method: self.method, operation: self.operation, field: key };
+        self.get(key).ok_or(missing)
+    }
+
+    fn bad(&self, field: &'static str, expected: &'static str) -> DecodeError {
+        DecodeError::BadField { method: self.method, operation: self.operation, field, expected }
+    }
+}
+
+/// Reads a string that makes up a whole payload.
+pub(super) fn whole_text(
+    method: Method,
+    operation: &'static str,
+    payload: &Payload,
+) -> Result<String, DecodeError> {
+    let value: &RawValue = parse(method, &payload.json)?;
+    let bad = DecodeError::BadField { method, operation, field: "body", expected: "a string" };
+    text_of(value).map(Cow::into_owned).ok_or(bad)
+}
+
+fn parse<'a, T: Deserialize<'a>>(method: Method, text: &'a Bytes) -> Result<T, DecodeError> {
+    serde_json::from_slice(text).map_err(|error| DecodeError::Json { method, fault: JsonFault::from(&error) })
+}
+
+/// The string that a value is, borrowed where it holds no escapes.
+pub(super) fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
+    let text = value.get();
+    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        serde_json::from_str(text).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
+}
+
+macro_rules! fields {
+    ($($key:ident),*) => {
+        /// The keys that NSP's messages are made of. Their meaning depends on the message.
+        #[derive(Default)]
+        struct Keys<'a> { $($key: Option<&'a RawValue>),* }
+
+        impl<'a> Keys<'a> {
+            fn slot(&mut self, key: &str) -> Option<&mut Option<&'a RawValue>> {
+                match key {
+                    $(stringify!($key) => Some(&mut self.$key),)*
+                    _ => None,
+                }
+            }
+
+            fn get(&self, key: &str) -> Option<&'a RawValue> {
+                match key {
+                    $(stringify!($key) => self.$key,)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+fields!(a, d, e, i, k, m, n, o, od, p, r, s, t, u, v);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Keys<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeysVisitor<'a>(PhantomData<Keys<'a>>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for KeysVisitor<'a> {
+            type Value = Keys<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Keys<'a>, M::Error> {
+                let mut keys = Keys::default();
+                while let Some(Key(key)) = map.next_key()? {
+                    match keys.slot(&key) {
+                        Some(slot) => *slot = Some(map.next_value()?),
+                        None => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(keys)
+            }
+        }
+
+        deserializer.deserialize_map(KeysVisitor(PhantomData))
+    }
+}
+
+/// `{"m":operation,"d":{…}}`, with the `i` that stands beside `m` in the notices of AU.
+struct Outer<'a> {
+    m: Option<&'a RawValue>,
+    i: Option<&'a RawValue>,
+    d: Option<Keys<'a>>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Outer<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OuterVisitor<'a>(PhantomData<Outer<'a>>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for OuterVisitor<'a> {
+            type Value = Outer<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Outer<'a>, M::Error> {
+                let mut outer = Outer { m: None, i: None, d: None };
+                while let Some(Key(key)) = map.next_key()? {
+                    match &*key {
+                        "m" => outer.m = Some(map.next_value()?),
+                        "i" => outer.i = Some(map.next_value()?),
+                        "d" => outer.d = map.next_value()?,
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(outer)
+            }
+        }
+
+        deserializer.deserialize_map(OuterVisitor(PhantomData))
+    }
+}
+
+/// The name of a key, borrowed where it holds no escapes.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor<'a>(PhantomData<Key<'a>>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for KeyVisitor<'a> {
+            type Value = Key<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'a>, E> {
+                Ok(Key(Cow::Borrowed(key)))
+            }
+
+            fn visit_str<E>(self, key: &str) -> Result<Key<'a>, E> {
+                Ok(Key(Cow::Owned(key.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(KeyVisitor(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation(json: &'static str) -> Result<String, DecodeError> {
+        let payload = Payload::json(Bytes::from_static(json.as_bytes()));
+        let operation = Operation::read(Method::Cs, &payload)?;
+        let fields = operation.fields("SF")?;
+        fields.required_text("n").map(Cow::into_owned)
+    }
+
+    #[test]
+    fn keys_come_in_any_order_and_the_last_of_two_counts() {
+        assert_eq!(operation(r#"{"d":{"n":"a"},"m":"SF"}"#).unwrap(), "a");
+        assert_eq!(operation(r#"{"m":"XX","d":{"x":{"n":"no"},"n":"a","n":"b"},"m":"SF"}"#).unwrap(), "b");
+        assert_eq!(operation(r#"{"m":"SF","d":{"\u006e":"\u00e9\n"}}"#).unwrap(), "é\n");
+    }
+
+    #[test]
+    fn arrays_and_numbers_are_not_objects() {
+        for text in [r#"["SF",{"n":"a"}]"#, r#"{"m":"SF","d":["a"]}"#, "5", r#"{"m":"SF","d":"n"}"#] {
+            let error = operation(text).unwrap_err();
+            assert!(matches!(error, DecodeError::Json { .. }), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn missing_and_mistyped_keys_are_named() {
+        let message = |text| operation(text).unwrap_err().to_string();
+        assert_eq!(message("{}"), r#"CS operation has no "m""#);
+        assert_eq!(message(r#"{"m":"SF"}"#), r#"CS SF has no "d""#);
+        assert_eq!(message(r#"{"m":"SF","d":null}"#), r#"CS SF has no "d""#);
+        assert_eq!(message(r#"{"m":"SF","d":{}}"#), r#"CS SF has no "n""#);
+        assert_eq!(message(r#"{"m":"SF","d":{"n":5}}"#), r#""n" of CS SF is not a string"#);
+        assert_eq!(message(r#"{"m":"SF","d":{"n":"\ud800"}}"#), r#""n" of CS SF is not a string"#);
+    }
+}

@@ -1,0 +1,180 @@
+//! JSON that has been checked but not read, and how messages are written without a detour over it.
+
+use std::fmt;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// One JSON value as text: well formed, cheap to clone, not read until somebody asks for a `T`.
+///
+/// What a peer sent stays a part of the message it came in, so keep a [`detached`](Self::detached) copy of what outlives it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RawJson(Bytes);
+
+impl RawJson {
+    /// `null`
+    pub const NULL: Self = Self(Bytes::from_static(b"null"));
+
+    /// Checks a text and keeps it.
+    ///
+    /// # Errors
+    /// When it is not one JSON value in UTF-8.
+    pub fn new(text: impl Into<Bytes>) -> Result<Self, serde_json::Error> {
+        let text = text.into();
+        let value: &RawValue = serde_json::from_slice(&text)?;
+        Ok(Self::within(value, &text))
+    }
+
+    /// Writes a value as JSON.
+    ///
+    /// # Errors
+    /// When it cannot be JSON, as a map whose keys are no strings.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
+        serde_json::to_vec(value).map(|text| Self(text.into()))
+    }
+
+    /// Reads the text as a `T`, which may borrow from it.
+    ///
+    /// # Errors
+    /// When it is of another shape.
+    pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.0)
+    }
+
+    /// Reads the text as a `T` that stands alone.
+    ///
+    /// # Errors
+    /// When it is of another shape.
+    pub fn to<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.0)
+    }
+
+    /// The text.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("checked when it was made")
+    }
+
+    /// A copy that does not keep the message alive in which it came.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
+    /// What `value`, found in `text`, is, as a part of it.
+    pub(super) fn within(value: &RawValue, text: &Bytes) -> Self {
+        Self(text.slice_ref(value.get().as_bytes()))
+    }
+}
+
+impl fmt::Debug for RawJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RawJson({} bytes)", self.0.len())
+    }
+}
+
+/// Writes `{"m":operation,"d":{…}}` and other objects key by key, in the order in which it is told to.
+///
+/// The original's order is part of what it recognises messages by in its logs, and what recordings are compared with; a `Serialize` derive could give it too, but not
+/// the raw values without a copy.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    out: BytesMut,
+    /// How many objects are open.
+    depth: usize,
+    empty: bool,
+}
+
+impl Writer {
+    /// Begins an object that will take about `capacity` bytes.
+    pub(crate) fn object(capacity: usize) -> Self {
+        let mut out = BytesMut::with_capacity(capacity);
+        out.put_u8(b'{');
+        Self { out, depth: 1, empty: true }
+    }
+
+    /// Begins `{"m":operation,"d":{`.
+    pub(crate) fn operation(operation: &str, capacity: usize) -> Self {
+        let mut writer = Self::object(capacity + 24);
+        writer.text("m", operation).nested("d");
+        writer
+    }
+
+    pub(crate) fn nested(&mut self, key: &str) -> &mut Self {
+        self.key(key);
+        self.out.put_u8(b'{');
+        self.depth += 1;
+        self.empty = true;
+        self
+    }
+
+    pub(crate) fn text(&mut self, key: &str, value: &str) -> &mut Self {
+        self.key(key);
+        write_text(value, &mut self.out);
+        self
+    }
+
+    pub(crate) fn raw(&mut self, key: &str, value: &RawJson) -> &mut Self {
+        self.literal(key, value.as_bytes())
+    }
+
+    pub(crate) fn literal(&mut self, key: &str, value: &[u8]) -> &mut Self {
+        self.key(key);
+        self.out.extend_from_slice(value);
+        self
+    }
+
+    pub(crate) fn finish(&mut self) -> Bytes {
+        self.out.put_bytes(b'}', self.depth);
+        self.out.split().freeze()
+    }
+
+    fn key(&mut self, key: &str) {
+        if !self.empty {
+            self.out.put_u8(b',');
+        }
+        self.empty = false;
+        write_text(key, &mut self.out);
+        self.out.put_u8(b':');
+    }
+}
+
+/// Appends a string as JSON.
+pub(super) fn write_text(text: &str, out: &mut BytesMut) {
+    serde_json::to_writer(out.writer(), text).expect("a string is JSON, and a buffer takes it");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_json_is_one_value_without_the_space_around_it() {
+        assert_eq!(RawJson::new(" {\"a\": 1} ").unwrap().as_str(), "{\"a\": 1}");
+        assert!(RawJson::new("1 2").is_err());
+        assert!(RawJson::new("").is_err());
+        assert!(RawJson::new(&b"\"\xff\""[..]).is_err());
+    }
+
+    #[test]
+    fn reading_is_left_to_who_wants_a_type() {
+        let json = RawJson::of(&("a", 1)).unwrap();
+        assert_eq!(json.read::<(&str, u8)>().unwrap(), ("a", 1));
+        assert!(json.to::<String>().is_err());
+    }
+
+    #[test]
+    fn writer_keeps_the_order_it_is_given() {
+        let mut writer = Writer::operation("SF", 64);
+        writer.text("t", "a\"b\n").literal("e", b"false").nested("x").raw("y", &RawJson::NULL);
+        assert_eq!(writer.finish(), &br#"{"m":"SF","d":{"t":"a\"b\n","e":false,"x":{"y":null}}}"#[..]);
+    }
+}

@@ -1,0 +1,373 @@
+//! The values that several methods share: ids, data, and how something went.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::RawJson;
+use super::fields::{Fields, text_of};
+use super::json::Writer;
+
+/// The name of an entity, as the daemon gave it: `_6n5pnfzls` from an original one, 128 random bits from ours.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EntityId(Arc<str>);
+
+impl EntityId {
+    /// Longest id that is taken from a peer, in bytes.
+    pub const MOST: usize = 255;
+
+    /// Takes an id over.
+    ///
+    /// `None` when it is longer than [`MOST`](Self::MOST) bytes.
+    #[must_use]
+    pub fn new(id: &str) -> Option<Self> {
+        (id.len() <= Self::MOST).then(|| Self(id.into()))
+    }
+
+    /// Makes an id of 128 bits, which must be random: `_` and 25 characters of `[0-9a-z]`, as the original's but longer.
+    #[must_use]
+    pub fn from_bits(bits: [u8; 16]) -> Self {
+        Self(base36(u128::from_be_bytes(bits), 25).into())
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for EntityId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EntityId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A daemon chose it: whatever is no plain letter must not reach a terminal.
+        fmt::Display::fmt(&self.0.escape_debug(), f)
+    }
+}
+
+impl fmt::Debug for EntityId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// The id of a request (`t`): any JSON value, chosen by who asks and echoed as it is by who answers.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RequestId(RawJson);
+
+impl RequestId {
+    /// Longest id that is taken from a peer, in bytes of JSON text. It is kept as long as the request runs.
+    pub const MOST: usize = 255;
+
+    /// Takes a value over.
+    ///
+    /// `None` when its text is longer than [`MOST`](Self::MOST) bytes.
+    #[must_use]
+    pub fn new(value: RawJson) -> Option<Self> {
+        (value.as_bytes().len() <= Self::MOST).then_some(Self(value))
+    }
+
+    /// The id of a request that has none: `null`.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(RawJson::NULL)
+    }
+
+    /// The `n`th id of a requester: `"_"` and the number in base 36, as the original's look.
+    #[must_use]
+    pub fn numbered(n: u64) -> Self {
+        Self(RawJson::of(&base36(n.into(), 1)).expect("a string is JSON"))
+    }
+
+    /// The id made of a text.
+    ///
+    /// `None` when it is longer than [`MOST`](Self::MOST) bytes as JSON.
+    #[must_use]
+    pub fn text(text: &str) -> Option<Self> {
+        Self::new(RawJson::of(text).ok()?)
+    }
+
+    /// The `n` of an id that [`numbered`](Self::numbered) made.
+    #[must_use]
+    pub fn number(&self) -> Option<u64> {
+        let digits = self.0.as_str().strip_prefix("\"_")?.strip_suffix('"')?;
+        // `from_str_radix` would take a sign and capitals as well, and two texts for one number.
+        let number = u64::from_str_radix(digits, 36).ok()?;
+        (base36(number.into(), 1).get(1..) == Some(digits)).then_some(number)
+    }
+
+    /// The JSON value.
+    #[must_use]
+    pub const fn as_json(&self) -> &RawJson {
+        &self.0
+    }
+
+    /// A copy that does not keep the message alive in which it came.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(self.0.detached())
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestId({})", self.0.as_str().escape_debug())
+    }
+}
+
+/// `_` and at least `width` digits of base 36.
+fn base36(mut number: u128, width: usize) -> String {
+    let mut digits = Vec::with_capacity(26);
+    while number > 0 || digits.len() < width {
+        let digit = u32::try_from(number % 36).ok().and_then(|digit| char::from_digit(digit, 36));
+        digits.extend(digit);
+        number /= 36;
+    }
+    digits.push('_');
+    digits.iter().rev().collect()
+}
+
+/// What an operation carries in `d`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::exhaustive_enums, reason = "NSP 0.5 carries nothing, JSON, or bytes")]
+pub enum Data {
+    /// No `d` at all, as from a function that gave no value.
+    #[default]
+    None,
+    /// JSON.
+    Json(RawJson),
+    /// Bytes beside the JSON.
+    Blob(Bytes),
+}
+
+impl Data {
+    /// The JSON, or `null` in the place of nothing; the bytes if it is neither.
+    ///
+    /// # Errors
+    /// The blob, when it is one.
+    pub fn into_json(self) -> Result<RawJson, Bytes> {
+        match self {
+            Self::None => Ok(RawJson::NULL),
+            Self::Json(json) => Ok(json),
+            Self::Blob(blob) => Err(blob),
+        }
+    }
+
+    /// Length in bytes, as JSON text or as the blob.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Json(json) => json.as_bytes().len(),
+            Self::Blob(blob) => blob.len(),
+        }
+    }
+
+    /// Whether there is nothing, or an empty blob.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn json_length(&self) -> usize {
+        match self {
+            Self::Json(json) => json.as_bytes().len(),
+            Self::None | Self::Blob(_) => 4,
+        }
+    }
+
+    /// Writes `d`, and gives back the blob that belongs beside the JSON.
+    pub(super) fn write(&self, writer: &mut Writer) -> Option<Bytes> {
+        match self {
+            Self::None => None,
+            Self::Json(json) => {
+                writer.raw("d", json);
+                None
+            }
+            Self::Blob(blob) => {
+                writer.literal("d", b"null");
+                Some(blob.clone())
+            }
+        }
+    }
+}
+
+impl From<RawJson> for Data {
+    fn from(json: RawJson) -> Self {
+        Self::Json(json)
+    }
+}
+
+impl From<Bytes> for Data {
+    fn from(blob: Bytes) -> Self {
+        Self::Blob(blob)
+    }
+}
+
+/// How something went (`s`): `OK`, and only that, is success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "it went well or it did not")]
+pub enum Status {
+    /// `"s":"OK"`
+    Ok,
+    /// Anything else, or no `s` at all.
+    Failed(Box<Failure>),
+}
+
+impl Status {
+    /// A failure that says only that: `"s":"Fail"`.
+    #[must_use]
+    pub fn fail() -> Self {
+        Self::Failed(Box::new(Failure { text: Some("Fail".into()), code: None, id: None }))
+    }
+
+    pub(super) fn read(fields: &Fields<'_>) -> Self {
+        let text = fields.text("s");
+        if text.as_deref() == Some("OK") {
+            return Self::Ok;
+        }
+        let mut failure = Failure::beside(fields);
+        failure.text = text.map(Into::into);
+        Self::Failed(Box::new(failure))
+    }
+
+    pub(super) fn write(&self, writer: &mut Writer) {
+        match self {
+            Self::Ok => {
+                writer.text("s", "OK");
+            }
+            Self::Failed(failure) => failure.write(writer),
+        }
+    }
+
+    /// `Ok` for success.
+    ///
+    /// # Errors
+    /// The failure, if it is one.
+    pub fn into_result(self) -> Result<(), Box<Failure>> {
+        match self {
+            Self::Ok => Ok(()),
+            Self::Failed(failure) => Err(failure),
+        }
+    }
+}
+
+/// What the other side says about a failure.
+///
+/// On the wire it is `"s":text` as in the original, and, when there is a code or an id, beside it
+/// `"e":{"code":…,"id":…}`, which an original peer does not look at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "services make their own")]
+pub struct Failure {
+    /// What to tell a person; an original daemon appends its stack here, on further lines. `None` when `s` was missing or no string.
+    pub text: Option<String>,
+    /// What to tell a program.
+    pub code: Option<String>,
+    /// Under which id the daemon's log has the details.
+    pub id: Option<String>,
+}
+
+impl Failure {
+    /// A failure with a code for programs and a text for people.
+    pub fn new(code: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { text: Some(text.into()), code: Some(code.into()), id: None }
+    }
+
+    /// Reads code and id out of `e`.
+    pub(super) fn beside(fields: &Fields<'_>) -> Self {
+        #[derive(serde::Deserialize)]
+        struct More<'a> {
+            #[serde(borrow)]
+            code: Option<&'a RawValue>,
+            #[serde(borrow)]
+            id: Option<&'a RawValue>,
+        }
+        let owned = |value: Option<&RawValue>| value.and_then(text_of).map(Into::into);
+        match fields.get("e").and_then(|more| serde_json::from_str::<More<'_>>(more.get()).ok()) {
+            Some(more) => Self { text: None, code: owned(more.code), id: owned(more.id) },
+            None => Self::default(),
+        }
+    }
+
+    /// Code and id as the object `e`.
+    pub(super) fn more(&self) -> Bytes {
+        let mut more = Writer::object(64);
+        for (key, value) in [("code", &self.code), ("id", &self.id)] {
+            if let Some(value) = value {
+                more.text(key, value);
+            }
+        }
+        more.finish()
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        match self.text.as_deref() {
+            // The one text that must not be told as a failure, for it says the opposite.
+            Some("OK") => writer.text("s", "Error: OK"),
+            Some(text) => writer.text("s", text),
+            None => writer,
+        };
+        if self.code.is_some() || self.id.is_some() {
+            writer.literal("e", &self.more());
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.text, &self.code) {
+            // Only the first line: the rest is an original daemon's stack.
+            (Some(text), _) => f.write_str(text.lines().next().unwrap_or_default()),
+            (None, Some(code)) => f.write_str(code),
+            (None, None) => f.write_str("no reason given"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entity_ids_of_ours_hold_128_bits() {
+        assert_eq!(EntityId::from_bits([0; 16]).as_str(), "_0000000000000000000000000");
+        assert_eq!(EntityId::from_bits([0xff; 16]).as_str(), "_f5lxx1zz5pnorynqglhzmsp33");
+        assert!(EntityId::new(&"x".repeat(256)).is_none());
+    }
+
+    #[test]
+    fn numbered_ids_are_recognised_and_others_are_not() {
+        for n in [0, 1, 35, 36, u64::MAX] {
+            assert_eq!(RequestId::numbered(n).number(), Some(n));
+        }
+        assert_eq!(RequestId::numbered(46).as_json().as_str(), "\"_1a\"");
+        for other in ["null", "5", "\"_\"", "\"_+1\"", "\"_01\"", "\"_A\"", "\"1a\"", "\"_\\u0031\""] {
+            let id = RequestId::new(RawJson::new(other).unwrap()).unwrap();
+            assert_eq!(id.number(), None, "{other}");
+        }
+        assert!(RequestId::text(&"x".repeat(254)).is_none());
+    }
+
+    #[test]
+    fn failure_never_reads_as_success() {
+        let mut writer = Writer::object(0);
+        Status::Failed(Box::new(Failure::new("x", "OK"))).write(&mut writer);
+        assert_eq!(writer.finish(), &br#"{"s":"Error: OK","e":{"code":"x"}}"#[..]);
+    }
+
+    #[test]
+    fn stack_of_an_original_daemon_is_not_displayed() {
+        let failure = Failure { text: Some("Error: boom\n    at /home/x.js:1".into()), ..Failure::default() };
+        assert_eq!(failure.to_string(), "Error: boom");
+    }
+}
