@@ -9,7 +9,10 @@ fn wrong_handlers_are_explained_by_the_compiler() {
     let version = std::process::Command::new(rustc).arg("--version").output().expect("cargo found it too");
     let version = String::from_utf8_lossy(&version.stdout).into_owned();
     if !version.contains(RECORDED_WITH) {
-        assert!(std::env::var_os("CI").is_none(), "the gate runs with Rust {RECORDED_WITH}x, this is {version}");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "the gate runs with Rust {RECORDED_WITH}x, this is {version}"
+        );
         eprintln!("skipped: the messages were recorded with Rust {RECORDED_WITH}x, this is {version}");
         return;
     }
