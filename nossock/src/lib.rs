@@ -5,6 +5,7 @@ mod client;
 mod codec;
 mod connect;
 mod limits;
+pub mod manual;
 mod router;
 mod server;
 pub mod session;
