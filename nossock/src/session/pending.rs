@@ -1,6 +1,9 @@
 use std::time::{Duration, Instant};
 
-use super::reject::Outcome;
+use bytes::Bytes;
+
+use super::reject::{Outcome, Reject};
+use crate::wire::Body;
 
 /// Requests of ours that wait for an answer.
 ///
@@ -58,6 +61,21 @@ pub enum Answer {
 /// A reply as it came.
 #[derive(Debug)]
 pub struct Reply(pub(crate) serde_json::Result<Outcome>);
+
+impl Reply {
+    /// The value, or the error that the peer's handler chose.
+    ///
+    /// # Errors
+    /// When it is no `[error, value]`.
+    pub fn read(self) -> serde_json::Result<Result<Body, Reject>> {
+        Ok(match self.0? {
+            Outcome::Short(short) => Ok(Body::Json(Bytes::copy_from_slice(short.as_slice()))),
+            Outcome::Json(bytes) => Ok(Body::Json(bytes)),
+            Outcome::Raw(bytes) => Ok(Body::Raw(bytes)),
+            Outcome::Rejected(reject) => Err(reject),
+        })
+    }
+}
 
 /// Names a request of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

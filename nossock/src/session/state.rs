@@ -6,7 +6,7 @@ use super::pending::{Answer, Due, Pending, Reply, RequestId};
 use super::reject::{Outcome, read_reply, read_short_reply};
 use super::{CloseReason, Control, Hello, Outbox, TimedOut};
 use crate::Config;
-use crate::wire::{Head, Kind};
+use crate::wire::{Frame, Head, Kind, name_len};
 
 /// One conversation, seen from one side.
 #[derive(Debug)]
@@ -180,6 +180,21 @@ impl<W> Session<W> {
         self.queued += (self.outbox.len() - before) as u64;
     }
 
+    /// Queues a message, or the frame of a request or of an answer. The caller has looked at the limits.
+    ///
+    /// # Errors
+    /// With the reason, when messages are no longer taken.
+    ///
+    /// # Panics
+    /// When the body has 4 GiB or more, which the wire cannot express.
+    pub fn send(&mut self, frame: Frame) -> Result<(), CloseReason> {
+        self.may_send()?;
+        let Frame { name, body } = frame;
+        let name_len = name_len(&name).expect("a Name has at most 255 bytes");
+        self.frame(body.kind(), name_len, &[&name], Payload::Owned(body.into_bytes()));
+        Ok(())
+    }
+
     /// Queues a frame that is encoded already.
     pub(crate) fn whole(&mut self, frame: Payload<'_>) {
         self.queued += frame.len() as u64;
@@ -249,7 +264,7 @@ impl<W> Session<W> {
     }
 
     /// Starts a request: takes a slot. `None` when as many are under way as either side allows.
-    pub(crate) fn request(&mut self, due: Due, waker: Option<W>, limit: usize) -> Option<RequestId> {
+    pub fn request(&mut self, due: Due, waker: Option<W>, limit: usize) -> Option<RequestId> {
         let theirs = self.peer.as_ref().map_or(usize::MAX, |peer| peer.max_in_flight.max(1) as usize);
         if self.pending.len() >= limit.min(theirs) {
             return None;
@@ -264,13 +279,13 @@ impl<W> Session<W> {
     }
 
     /// Handles an answer; gives whom to wake.
-    pub(crate) fn answered(&mut self, id: RequestId, kind: Kind, body: Bytes) -> Option<W> {
+    pub fn answered(&mut self, id: RequestId, kind: Kind, body: Bytes) -> Option<W> {
         let outcome = if kind == Kind::Raw { Ok(Outcome::Raw(body)) } else { read_reply(body) };
         self.pending.finish(id, Answer::Reply(Reply(outcome)))
     }
 
     /// Handles an answer that was not let in; gives whom to wake.
-    pub(crate) fn refused(&mut self, id: RequestId, reject: super::Reject) -> Option<W> {
+    pub fn refused(&mut self, id: RequestId, reject: super::Reject) -> Option<W> {
         self.pending.finish(id, Answer::Reply(Reply(Ok(Outcome::Rejected(reject)))))
     }
 
@@ -280,7 +295,7 @@ impl<W> Session<W> {
     }
 
     /// Frees a request whose caller went away, and tells a peer that understands it.
-    pub(crate) fn cancel(&mut self, id: RequestId) -> bool {
+    pub fn cancel(&mut self, id: RequestId) -> bool {
         let waited = self.pending.abandon(id);
         if waited && self.peer.is_some() && self.phase <= Phase::Draining {
             self.control(&Control::Cancel(id.text().as_str().into()));
