@@ -21,7 +21,9 @@ use crate::wire::Name;
 /// # let _ = router;
 /// ```
 ///
-/// A handler for a name replaces the one before. With shared state:
+/// A handler for a name replaces the one before. An async closure that captures variables is no handler, because its
+/// future would borrow from it: shared state is asked for with [`State`](crate::State), or captured by a closure that
+/// gives a future of its own, `move |…| { …; std::future::ready(()) }`. With shared state:
 ///
 /// ```
 /// use std::sync::Arc;

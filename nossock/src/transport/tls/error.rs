@@ -173,6 +173,15 @@ pub enum TlsError {
         /// What the system or rustls says.
         source: io::Error,
     },
+    /// The peer's stream ended after the handshake, and without the word that TLS has for it. What was cut off, nobody
+    /// can tell.
+    #[error(
+        "the peer ended its TLS stream without close_notify: it crashed or refused us, or somebody cut the connection"
+    )]
+    NoFarewell {
+        /// What rustls says.
+        source: io::Error,
+    },
     /// The connection below failed.
     #[error("the connection failed during the TLS handshake")]
     Io {
@@ -188,6 +197,9 @@ pub enum TlsError {
 /// [`TlsError::OurCertificateRefused`] of it. `None` says that the error is not of TLS but of the connection below.
 #[must_use]
 pub fn explain(error: &io::Error) -> Option<TlsError> {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return Some(TlsError::NoFarewell { source: io::ErrorKind::UnexpectedEof.into() });
+    }
     Some(match rustls_error(error)?.clone() {
         Rustls::AlertReceived(alert) => refused(alert),
         source => TlsError::Protocol { source },
@@ -198,7 +210,10 @@ impl TlsError {
     /// Whether trying again would give the same, until somebody changes a certificate or a setting.
     #[must_use]
     pub const fn is_permanent(&self) -> bool {
-        !matches!(self, Self::Protocol { .. } | Self::CutOff { .. } | Self::Io { .. })
+        !matches!(
+            self,
+            Self::Protocol { .. } | Self::NoFarewell { .. } | Self::CutOff { .. } | Self::Io { .. }
+        )
     }
 
     /// What the error of a handshake means; `peer` is the other side, `wanted` the name it should have.

@@ -125,7 +125,7 @@ impl From<CloseReason> for Failure {
         let text = chain(&reason);
         match reason {
             CloseReason::Protocol(_) => Self::Protocol(text),
-            CloseReason::Tls(_) => Self::Trust(text),
+            CloseReason::Tls(error) if error.is_permanent() => Self::Trust(text),
             CloseReason::TimedOut(_) => Self::TimedOut(text),
             _ => Self::Disconnected(text),
         }
