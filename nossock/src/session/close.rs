@@ -19,11 +19,11 @@ pub enum CloseReason {
     #[error("closed by the peer")]
     Peer,
     /// The peer closed and said why.
-    #[error("closed by the peer: {code} ({message})")]
+    #[error("closed by the peer: {code} ({})", message.escape_debug())]
     PeerSaid {
         /// For programs.
         code: CloseCode,
-        /// For people; escape it before a terminal sees it.
+        /// For people; as it came, so escape it before a terminal sees it.
         message: String,
     },
     /// The peer ended the stream inside a frame.

@@ -19,8 +19,9 @@ use crate::session::Reject;
 #[diagnostic::on_unimplemented(
     message = "this function cannot handle messages",
     label = "not a handler of messages",
-    note = "a handler is an async function or closure of up to six arguments that are `FromMessage` (`Json<T>`, `Bytes`, `Socket`, `State<S>`, …)",
-    note = "it gives `()` or `Result<(), E>` with `E: Display`, and its future is `Send`"
+    note = "it has to be an `async` function or closure, and what it holds across an `.await` has to be `Send`",
+    note = "each of its arguments, six at most, is `FromMessage`: `Json<T>` with `T: DeserializeOwned`, `Bytes`, `Body`, `Name`, `Socket`, `Peer`, or `State<S>` with the `S` of the router",
+    note = "it gives `()` or `Result<(), E>` with `E: Display`; what gives an answer belongs into `Router::on_request`"
 )]
 pub trait MessageHandler<S, Args>: Send + Sync + 'static {
     #[doc(hidden)]
@@ -39,8 +40,9 @@ pub trait MessageHandler<S, Args>: Send + Sync + 'static {
 #[diagnostic::on_unimplemented(
     message = "this function cannot answer requests",
     label = "not a handler of requests",
-    note = "a handler is an async function or closure of up to six arguments that are `FromMessage` (`Json<T>`, `Bytes`, `Socket`, `State<S>`, …)",
-    note = "it gives a `T: Serialize`, a `Raw`, or a `Result` of one of these with the error `Reject`, and its future is `Send`"
+    note = "it has to be an `async` function or closure, and what it holds across an `.await` has to be `Send`",
+    note = "each of its arguments, six at most, is `FromMessage`: `Json<T>` with `T: DeserializeOwned`, `Bytes`, `Body`, `Name`, `Socket`, `Peer`, or `State<S>` with the `S` of the router",
+    note = "it gives a `T: Serialize`, a `Raw`, or `Result<_, Reject>` with one of these; another error becomes a `Reject` by `map_err`"
 )]
 pub trait RequestHandler<S, Args>: Send + Sync + 'static {
     #[doc(hidden)]

@@ -1,11 +1,13 @@
+//! A handler whose future cannot go to another thread.
+
 use std::rc::Rc;
 
-use nossock::Router;
+use nossock::{Json, Router};
 
 fn main() {
-    let _ = Router::new().on("hello", async || {
-        let local = Rc::new(1);
-        std::future::ready(()).await;
-        drop(local);
+    let _ = Router::new().on("count", async |Json(n): Json<u32>| {
+        let shared = Rc::new(n);
+        tokio::task::yield_now().await;
+        drop(shared);
     });
 }
