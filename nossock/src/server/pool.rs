@@ -7,6 +7,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
+#[cfg(feature = "tls")]
+use tokio_rustls::TlsStream;
 use tokio_util::task::TaskTracker;
 
 use super::{Accepted, Drained, Options};
@@ -239,24 +241,35 @@ where
 }
 
 #[cfg(feature = "tls")]
-async fn serve_tls(stream: TcpStream, tls: ServerTls, mut peer: Peer, routes: Arc<Routes>, seat: Seat) {
-    let shared = Arc::clone(&seat.shared);
-    let handshake = async {
+async fn serve_tls(stream: TcpStream, tls: ServerTls, peer: Peer, routes: Arc<Routes>, seat: Seat) {
+    // Boxed: what a handshake needs is given back when it is over.
+    let handshake = Box::pin(handshake(stream, tls, peer, Arc::clone(&seat.shared)));
+    if let Some((stream, peer)) = handshake.await {
+        serve(stream, peer, routes, seat).await;
+    }
+}
+
+/// Boxes what comes of it, here: the state of TLS is large, and a future keeps room for all that passes through it.
+#[cfg(feature = "tls")]
+async fn handshake(
+    stream: TcpStream,
+    tls: ServerTls,
+    mut peer: Peer,
+    shared: Arc<PoolShared>,
+) -> Option<(Box<TlsStream<TcpStream>>, Peer)> {
+    let accepted = async {
         let _permit = shared.handshakes.acquire().await;
         tls.accept(stream).await
     };
-    // Boxed: what a handshake needs is given back when it is over.
-    let handshake = Box::pin(tokio::time::timeout(shared.options.config.limits.connect, handshake));
-    match handshake.await {
+    match tokio::time::timeout(shared.options.config.limits.connect, accepted).await {
         Ok(Ok(stream)) => {
             peer.tls = Some(Arc::new(Negotiated::of(&stream)));
-            drop((tls, shared));
-            // Boxed: the state of TLS is large, and would be kept once more by everyone that passes it on.
-            serve(Box::new(stream), peer, routes, seat).await;
+            return Some((Box::new(stream), peer));
         }
         Ok(Err(error)) => tracing::info!(%peer, %error, "TLS handshake failed"),
         Err(_) => tracing::info!(%peer, "TLS handshake took too long"),
     }
+    None
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Sleep;
@@ -212,10 +212,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if self.undecoded {
             return Poll::Ready(self.decode(cx));
         }
-        if self.input.capacity() - self.input.len() < self.limits().read_step / 4 {
+        let most = self.decoder.most(&self.input);
+        let enough = most.unwrap_or(self.limits().read_step / 4);
+        if self.input.capacity() - self.input.len() < enough {
             self.make_room();
         }
-        match poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input) {
+        let mut input = (&mut self.input).limit(most.unwrap_or(self.shared.config.limits.read_step).max(1));
+        match poll_read_buf(Pin::new(&mut self.io), cx, &mut input) {
             Poll::Pending => {
                 if self.input.is_empty() {
                     memory::give_back(&mut self.input);
@@ -238,7 +241,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if self.input.capacity() == 0 {
             memory::take(&mut self.input);
         }
-        self.input.reserve(self.decoder.room(&self.input));
+        // The whole of a large frame, if the memory is there already: then only its beginning is moved, and not half of
+        // it when the memory behind it ends.
+        let whole = self.decoder.most(&self.input);
+        if !whole.is_some_and(|whole| self.input.try_reclaim(whole)) {
+            self.input.reserve(self.decoder.room(&self.input));
+        }
     }
 
     /// Reads what the peer still sends and throws it away: unread bytes would make the system reset the

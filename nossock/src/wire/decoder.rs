@@ -19,6 +19,9 @@ pub struct Decoder {
     needed: usize,
 }
 
+/// From this many bytes on a frame is read by itself.
+const LARGE: usize = 32 * 1024;
+
 /// What [`Decoder::next`] found.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -111,11 +114,23 @@ impl Decoder {
     /// How many bytes of room to make at the end of `buf` before the next read.
     ///
     /// While a large frame arrives the room at most doubles what has arrived already, so nobody is made to
-    /// reserve memory by a number in a head; and one step of slack lets the next head come in the same read.
+    /// reserve memory by a number in a head.
     #[must_use]
     pub fn room(&self, buf: &BytesMut) -> usize {
         let missing = self.needed.saturating_sub(buf.len());
-        if missing <= self.read_step { self.read_step } else { missing.min(buf.len().max(self.read_step)) }
+        let wanted = self.most(buf).unwrap_or_else(|| missing.max(self.read_step));
+        wanted.min(buf.len().max(self.read_step))
+    }
+
+    /// How many bytes to read next at most, even if there is room for more; `None` when it does not matter.
+    ///
+    /// A large frame is read to its end and one head further: so a stream of them costs one read each, and little
+    /// of the next lies behind it, to be moved when the buffer is used again. Small ones cost less to move than to
+    /// read one by one.
+    #[must_use]
+    pub fn most(&self, buf: &BytesMut) -> Option<usize> {
+        let missing = self.needed.saturating_sub(buf.len());
+        (self.needed >= LARGE).then_some(missing + Head::MAX_LEN)
     }
 
     /// Whether bytes of an unfinished frame are waited for.
@@ -231,6 +246,20 @@ mod tests {
         buf.resize(1 << 20, 0);
         assert!(matches!(decoder.next(&mut buf).unwrap(), Next::Incomplete));
         assert_eq!(decoder.room(&buf), 1 << 20);
+    }
+
+    #[test]
+    fn large_frame_is_read_to_its_end_and_one_head_further() {
+        let mut decoder = Decoder::new(&limits(u32::MAX, u32::MAX));
+        let mut buf = BytesMut::from(&b"b\x01x\x00\x01\x00\x00"[..]);
+        assert!(matches!(decoder.next(&mut buf).unwrap(), Next::Incomplete));
+        assert_eq!(decoder.most(&buf), Some(64 * 1024 + 261));
+        buf.resize(64 * 1024 + 7, 0);
+        assert!(matches!(decoder.next(&mut buf).unwrap(), Next::Frame(_)));
+        assert_eq!(decoder.most(&buf), None);
+        let mut small = BytesMut::from(&b"b\x01x\x00\x00\x7f\x00"[..]);
+        assert!(matches!(decoder.next(&mut small).unwrap(), Next::Incomplete));
+        assert_eq!((decoder.most(&small), decoder.room(&small)), (None, 64 * 1024));
     }
 
     #[test]

@@ -46,6 +46,9 @@ impl Head {
     /// Bytes of a frame beside its name and body.
     pub const OVERHEAD: usize = 6;
 
+    /// Bytes before the body, at most.
+    pub const MAX_LEN: usize = Self::OVERHEAD + super::Name::MAX_LEN;
+
     /// Reads the head from the front of `bytes`; `None` says that more are needed.
     ///
     /// # Errors
