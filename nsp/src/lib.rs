@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+pub mod authority;
+pub mod carrier;
 pub mod machine;
 pub mod manual;
 pub mod proto;

@@ -1,0 +1,146 @@
+//! What carries packets: nossock frames, NoService chunks, WebSocket messages, or memory.
+//!
+//! A carrier knows how a packet looks on its transport and moves bytes. It knows nothing of methods, activities and
+//! entities: one driver a connection stands between it and a [`machine`](crate::machine).
+//!
+//! ```text
+//!   socket ──▶ poll_receive ──▶ Incoming ──▶ machine ──▶ Outgoing ──▶ start_send ──▶ poll_flush ──▶ socket
+//! ```
+
+mod memory;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use nossock::Peer;
+
+use crate::machine::{Incoming, Outgoing};
+use crate::proto::{DecodeError, EncodeError};
+
+pub use memory::{Memory, memory};
+
+/// One connection that carries packets.
+///
+/// It is polled by the one driver that owns it. Dropping it cuts the connection.
+pub trait Carrier: fmt::Debug + Send + 'static {
+    /// Of which kind it is.
+    fn kind(&self) -> CarrierKind;
+
+    /// Who is at the other end, as far as the transport knows.
+    fn peer(&self) -> &Peer;
+
+    /// Whether nobody on the way can read what it carries: TLS, a Unix socket, or memory.
+    fn is_confidential(&self) -> bool;
+
+    /// Sets the largest message that is accepted from now on, in bytes. A larger one ends the connection, unless the
+    /// carrier can skip it.
+    fn limit_message(&mut self, bytes: usize);
+
+    /// Takes the next message that has arrived.
+    ///
+    /// # Errors
+    /// With why no more will come: the connection is over.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, CarrierEnd>>;
+
+    /// Queues a message. Nothing leaves before [`poll_flush`](Self::poll_flush).
+    ///
+    /// # Errors
+    /// When the message does not fit the carrier; the connection is as before.
+    fn start_send(&mut self, message: Outgoing) -> Result<(), EncodeError>;
+
+    /// Bytes that are queued and have not left. Who sends is to wait while this is large.
+    fn queued(&self) -> usize;
+
+    /// Writes what is queued. Ready when all of it has left; it has to be polled again while it is pending.
+    ///
+    /// # Errors
+    /// With why nothing can leave any more.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CarrierEnd>>;
+
+    /// Tells the peer that this is the end, and why where the carrier has words for it, writes what is queued, and
+    /// shuts the connection down. To be called with the same reason until it is ready.
+    fn poll_close(&mut self, cx: &mut Context<'_>, reason: &Farewell) -> Poll<()>;
+}
+
+/// The kinds of carriers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CarrierKind {
+    /// nossock frames: `nsp://`, `nsps://`.
+    Frames,
+    /// NoService chunks over TCP: `noservice://`.
+    Chunks,
+    /// WebSocket messages: `ws://`, `wss://`.
+    WebSocket,
+    /// In this process.
+    Memory,
+}
+
+impl CarrierKind {
+    /// Whether the daemon sends heartbeats over it, as the original does. nossock has pings of its own.
+    #[must_use]
+    pub const fn has_heartbeat(self) -> bool {
+        matches!(self, Self::Chunks | Self::WebSocket)
+    }
+}
+
+/// What the last words to a peer are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Farewell {
+    /// All is said.
+    Normal,
+    /// This side stops.
+    GoingAway,
+    /// The peer did something that ends its connection; for it to read, without anything that it should not know.
+    Refused(String),
+}
+
+/// Why nothing more comes by a carrier.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CarrierEnd {
+    /// The peer ended it between two messages.
+    #[error("closed by the peer")]
+    Peer,
+    /// The peer ended it and said why.
+    #[error("closed by the peer: {}", .0.escape_debug())]
+    PeerSaid(String),
+    /// The peer ended it inside a message.
+    #[error("the peer's stream ended inside a message")]
+    Truncated,
+    /// The peer sent a message that is too large.
+    #[error("a message of {size} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// Its size in bytes, as far as it is known.
+        size: u64,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The peer sent what the carrier is not made of.
+    #[error("{0}")]
+    Protocol(String),
+    /// The peer sent what cannot be read as a packet, on a carrier that cannot go on after it.
+    #[error(transparent)]
+    Undecodable(#[from] DecodeError),
+    /// Something took too long.
+    #[error("{what} took longer than {after:?}")]
+    TimedOut {
+        /// What.
+        what: &'static str,
+        /// The limit.
+        after: Duration,
+    },
+    /// The transport failed.
+    #[error("the connection failed: {0}")]
+    Io(#[source] Arc<io::Error>),
+}
+
+impl From<io::Error> for CarrierEnd {
+    fn from(error: io::Error) -> Self {
+        Self::Io(Arc::new(error))
+    }
+}
