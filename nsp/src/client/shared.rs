@@ -410,10 +410,10 @@ impl Core {
                     tracing::warn!(?question, "declined to answer over a connection that is not secured");
                 }
                 Event::QuestionDeclined { question, reason } => {
-                    tracing::warn!(?question, ?reason, "declined to answer")
+                    tracing::warn!(?question, ?reason, "declined to answer");
                 }
                 Event::QuestionExpired { .. } => {
-                    tracing::info!("nobody answered the daemon's question in time")
+                    tracing::info!("nobody answered the daemon's question in time");
                 }
                 Event::Notice { notice, activity } => {
                     let id = activity.and_then(|key| self.keys.get(&key));

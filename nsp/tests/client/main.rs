@@ -1,0 +1,9 @@
+//! The client as its users meet it, against a daemon that does what tests need, over every carrier.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod calls;
+mod coming_back;
+mod opening;
+mod peer;
+mod securing;
+mod streams;
