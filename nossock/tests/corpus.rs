@@ -4,7 +4,7 @@
 
 #[path = "common/recorded.rs"]
 mod recorded;
-#[path = "../../fuzz/src/lib.rs"]
+#[path = "../../fuzz/src/nossock/mod.rs"]
 mod targets;
 
 use std::collections::BTreeMap;
