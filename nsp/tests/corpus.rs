@@ -121,11 +121,12 @@ fn made() -> [(&'static str, Seeds); 7] {
                     .enumerate()
                 {
                     // One of each kind is enough: the packets have their own seeds.
-                    if n % 3 == number && short.contains("plain_tcp") {
-                        if let Ok(message) = text::encode(&packet, dialect) {
-                            let number = u8::try_from(number).unwrap();
-                            texts.insert(name.clone(), [&[number], &message[..]].concat());
-                        }
+                    if n % 3 == number
+                        && short.contains("plain_tcp")
+                        && let Ok(message) = text::encode(&packet, dialect)
+                    {
+                        let number = u8::try_from(number).unwrap();
+                        texts.insert(name.clone(), [&[number], &message[..]].concat());
                     }
                 }
             }

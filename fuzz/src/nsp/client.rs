@@ -85,7 +85,7 @@ impl World {
             150..=169 => self.push(number(input), number(input)),
             170..=179 => {
                 let method = [Method::Sp, Method::Gt, Method::Au, Method::Cs, Method::Ca][number(input) % 5];
-                let leg = if number(input) % 2 == 0 { Leg::Answer } else { Leg::Request };
+                let leg = if number(input).is_multiple_of(2) { Leg::Answer } else { Leg::Request };
                 let payload = Payload { json: Bytes::copy_from_slice(text(input)), blob: None };
                 self.receive(Incoming::Packet(Packet::new(method, leg, payload)));
             }
@@ -114,7 +114,7 @@ impl World {
                 let Some(at) = which.checked_rem(self.questions.len()) else { return };
                 let key = *self.questions.iter().nth(at).unwrap();
                 self.questions.remove(&key);
-                self.client.answer(key, (which % 2 == 0).then(|| Proof::new("p")));
+                self.client.answer(key, which.is_multiple_of(2).then(|| Proof::new("p")));
                 self.listen();
             }
             _ => {
@@ -150,17 +150,18 @@ impl World {
     /// The daemon answers something that it was asked, now or earlier, well or badly.
     fn answer(&mut self, which: usize, how: usize) {
         let Some(at) = which.checked_rem(self.asked.len()) else { return };
-        let status = if how % 3 == 0 { Status::fail() } else { Status::Ok };
+        let status = if how.is_multiple_of(3) { Status::fail() } else { Status::Ok };
         let data = Data::Json(RawJson::of(&how).unwrap());
         let any_other = |entity: EntityId| {
-            if how % 7 == 0 { EntityId::new("_1").unwrap() } else { entity }
+            if how.is_multiple_of(7) { EntityId::new("_1").unwrap() } else { entity }
         };
         let answer = match self.asked[at].clone() {
             cs::Request::Create(create) => {
                 self.made = self.made.wrapping_add(1);
                 let entity =
-                    EntityId::new(&format!("_{}", if how % 5 == 0 { 1 } else { self.made })).unwrap();
-                let result = if how % 3 == 0 { Err(Box::default()) } else { Ok(entity) };
+                    EntityId::new(&format!("_{}", if how.is_multiple_of(5) { 1 } else { self.made }))
+                        .unwrap();
+                let result = if how.is_multiple_of(3) { Err(Box::default()) } else { Ok(entity) };
                 cs::Answer::Created { id: create.id, result }
             }
             cs::Request::Verify { entity } => cs::Answer::Verified { entity, status },
@@ -173,7 +174,7 @@ impl World {
             }
             cs::Request::Close { .. } => return,
         };
-        if how % 11 != 0 {
+        if !how.is_multiple_of(11) {
             self.asked.swap_remove(at); // otherwise it will be answered again
         }
         self.receive(Incoming::Packet(answer.encode()));
@@ -186,7 +187,8 @@ impl World {
             1 => ca::Request::Event { entity, event: "e".into(), data: Data::None }.encode(),
             2 => ca::Request::Close { entity }.encode(),
             3 | 4 => {
-                let question = if what % 2 == 0 { au::Question::Token } else { au::Question::Password };
+                let question =
+                    if what.is_multiple_of(2) { au::Question::Token } else { au::Question::Password };
                 au::Request::Ask { question, id: RequestId::numbered(which as u64), user: None }.encode()
             }
             5 => au::Request::Tell { notice: au::Notice::SignIn, entity: Some(entity) }.encode(),

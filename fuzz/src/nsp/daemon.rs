@@ -142,7 +142,7 @@ impl World {
             }
             44..=47 => {
                 let method = [Method::Sp, Method::Gt, Method::Au, Method::Cs, Method::Ca][input.number() % 5];
-                let leg = if input.number() % 4 == 0 { Leg::Answer } else { Leg::Request };
+                let leg = if input.number().is_multiple_of(4) { Leg::Answer } else { Leg::Request };
                 let json = Bytes::copy_from_slice(input.text());
                 let blob = input.text();
                 let blob = (!blob.is_empty()).then(|| Bytes::copy_from_slice(blob));
@@ -189,7 +189,7 @@ impl World {
                 let service = ["Chat", "Other", ""][size % 3].to_owned();
                 let create = cs::Create {
                     id,
-                    owner: (size % 2 == 0).then(|| "ann".to_owned()),
+                    owner: size.is_multiple_of(2).then(|| "ann".to_owned()),
                     mode: cs::Mode::Normal,
                     service,
                     owner_domain: None,
@@ -211,7 +211,7 @@ impl World {
             7 => cs::Request::Close { entity }.encode(),
             _ => gt::Request { user: "ann".into(), password: Some(Password::new("x")) }.encode(),
         };
-        let incoming = if size % 2 == 0 {
+        let incoming = if size.is_multiple_of(2) {
             let mut message = BytesMut::new();
             packet.encode(&Methods::default(), &mut message).unwrap();
             Incoming::Message(message.freeze())
@@ -241,7 +241,7 @@ impl World {
         let (key, asked) = connection.waiting.iter().nth(at).map(|(k, a)| (*k, a.clone())).unwrap();
         connection.waiting.remove(&key);
         let failure = || Box::new(Failure::new("no", "Error: no"));
-        let well = how % 4 != 0;
+        let well = !how.is_multiple_of(4);
         match asked {
             Asked::Create { service } => {
                 let result = if well { Ok(()) } else { Err(failure()) };
@@ -350,7 +350,7 @@ impl World {
     }
 
     fn ask(&mut self, on: usize, which: usize) {
-        let question = if which % 2 == 0 { au::Question::Token } else { au::Question::Password };
+        let question = if which.is_multiple_of(2) { au::Question::Token } else { au::Question::Password };
         let now = self.now;
         let connection = &mut self.connections[on];
         if !connection.alive {
