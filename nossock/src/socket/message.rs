@@ -171,6 +171,7 @@ impl Responder {
                 return Err(AnswerError::TooLarge { size: body.len(), limit });
             }
             self.shared.count_answer(core, body.len());
+            core.session.answered_peer();
             core.frame(kind, name_len, &name, body.into());
             core.wake_driver(wakes);
             Ok(())

@@ -133,7 +133,8 @@ impl<T> Driver<T> {
         if let Some(id) = cancelled {
             self.cancel(&id);
         }
-        if phase == Phase::Draining && matches!(self.close_reason(), Some(CloseReason::PeerSaid { .. })) {
+        let peer_ends = |reason| matches!(reason, CloseReason::PeerSaid { .. } | CloseReason::Flooded { .. });
+        if phase == Phase::Draining && self.close_reason().is_some_and(peer_ends) {
             let reason = CloseReason::Peer; // the session has noted a better one
             self.peer_ended(reason);
         }
