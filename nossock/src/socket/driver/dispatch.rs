@@ -82,7 +82,11 @@ impl<T> Driver<T> {
     fn next_but_answers(&mut self) -> Result<Next, CloseReason> {
         let mut core = None;
         let next = loop {
-            let next = match self.decoder.next(&mut self.input) {
+            let next = self.decoder.next(&mut self.input);
+            if !matches!(next, Ok(Next::Incomplete)) {
+                self.frame_since = None; // the time of a frame is its own
+            }
+            let next = match next {
                 Ok(Next::Frame(head)) if head.kind() != Kind::Control => Next::Frame(head),
                 other => break other,
             };
