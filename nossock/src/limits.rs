@@ -105,7 +105,7 @@ impl Default for Config {
 /// |---|---|---|
 /// | `connections` | 10000 | at once; each takes a file descriptor and about 2 KiB when idle |
 /// | `connections_per_address` | 256 | at once, for an IPv4 address or an IPv6 /64 |
-/// | `handshakes` | 256 | TLS handshakes at once; they cost a core a millisecond each |
+/// | `handshakes` | 1024 | TLS handshakes at once, each with about 30 KiB: four times what one address may have |
 /// | `backlog` | 1024 | connections the kernel keeps for us |
 /// | `grace` | 10 s | what `serve_until` gives the connections to finish |
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +115,7 @@ pub struct ServerLimits {
     pub connections: usize,
     /// Connections at once of one address; the next one is closed.
     pub connections_per_address: usize,
-    /// TLS handshakes at once; the next ones wait.
+    /// TLS handshakes at once, from the first bytes of the peer on; the next ones wait.
     pub handshakes: usize,
     /// Connections that wait in the kernel.
     pub backlog: u32,
@@ -128,7 +128,7 @@ impl Default for ServerLimits {
         Self {
             connections: 10_000,
             connections_per_address: 256,
-            handshakes: 256,
+            handshakes: 1024,
             backlog: 1024,
             grace: Duration::from_secs(10),
         }

@@ -85,7 +85,10 @@ async fn flood_of_control_frames_ends_the_connection_and_is_named() {
         writing.shutdown().await.unwrap();
         let told = reader.await.unwrap();
         let told = String::from_utf8_lossy(&told);
-        assert!(told.contains(r#"{"close":{"code":"flooded","message":"the peer sent more than 50"#), "{told}");
+        assert!(
+            told.contains(r#"{"close":{"code":"flooded","message":"the peer sent more than 50"#),
+            "{told}"
+        );
     }
 }
 
