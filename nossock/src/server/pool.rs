@@ -258,6 +258,8 @@ async fn handshake(
     shared: Arc<PoolShared>,
 ) -> Option<(Box<TlsStream<TcpStream>>, Peer)> {
     let accepted = async {
+        // Whoever says nothing takes no place from those who do. A stream that fails is read by `accept`, which says so.
+        let _ = stream.peek(&mut [0]).await;
         let _permit = shared.handshakes.acquire().await;
         tls.accept(stream).await
     };
