@@ -17,7 +17,7 @@ const KIB: usize = 1024;
 /// | `frame_time` | 30 s | a frame that has begun is to end within this, |
 /// | `frame_rate` | 1024 | and within its bytes divided by this many a second, whichever is longer |
 /// | `write_stall` | 30 s | a peer that takes nothing for this long is cut off |
-/// | `connect` | 10 s | from the first packet to the end of the TLS handshake, on either side |
+/// | `connect` | 10 s | from the first packet to the end of the TLS handshake and of the introduction, on either side |
 /// | `close_grace` | 5 s | for running handlers to end at a close, and again for what is queued to leave |
 /// | `ping_after` | 25 s | of silence, when the peer knows pings |
 /// | `ping_wait` | 20 s | for anything to come after a ping |
@@ -48,7 +48,7 @@ pub struct Limits {
     pub frame_rate: u32,
     /// How long a peer may take nothing of what is written.
     pub write_stall: Duration,
-    /// How long connecting or accepting may take, TLS included.
+    /// How long connecting or accepting may take, TLS and an introduction included.
     pub connect: Duration,
     /// How long running handlers may take to end at a close, and again what is queued to leave.
     pub close_grace: Duration,
