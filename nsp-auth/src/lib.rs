@@ -1,1 +1,3 @@
 //! Users, tokens and authorization for NSP daemons.
+
+pub mod psk;
