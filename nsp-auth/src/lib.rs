@@ -1,3 +1,4 @@
 //! Users, tokens and authorization for NSP daemons.
 
+pub mod policy;
 pub mod psk;
