@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod carrier;
 pub mod client;
+pub mod daemon;
 pub mod machine;
 pub mod manual;
 pub mod proto;
