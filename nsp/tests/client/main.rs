@@ -4,6 +4,7 @@
 mod calls;
 mod coming_back;
 mod opening;
+mod original;
 mod peer;
 mod securing;
 mod streams;
