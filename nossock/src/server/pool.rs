@@ -299,6 +299,8 @@ async fn handshake(
 ) -> Option<(Box<TlsStream<TcpStream>>, Peer)> {
     let (began, limit) = (Instant::now(), shared.options.config.limits.connect);
     let accepted = async {
+        // Whoever says nothing takes no place from those who do. A stream that fails is read by `accept`, which says so.
+        let _ = stream.peek(&mut [0]).await;
         let _permit = shared.handshakes.acquire().await;
         tls.accept(stream).await
     };

@@ -45,7 +45,7 @@ impl Default for Config {
 pub struct Limits {
     /// Largest message before the client has an entity, in bytes. 16 KiB: nothing that comes before is larger than a description.
     pub first_message: usize,
-    /// Largest message after that, in bytes. 1 MiB.
+    /// Largest message after that, in bytes. 1 MiB for a blob, and 64 KiB for what goes with it.
     pub message: usize,
     /// Most entities. 64.
     pub entities: usize,
@@ -53,7 +53,7 @@ pub struct Limits {
     pub logins: usize,
     /// Most requests that services are working on. 256.
     pub requests: usize,
-    /// Most bytes in them. 8 MiB.
+    /// Most bytes in them, each with its whole message. 8 MiB.
     pub request_bytes: usize,
     /// Most questions that wait for the client's answer. 16.
     pub questions: usize,
@@ -65,7 +65,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             first_message: 16 * 1024,
-            message: 1024 * 1024,
+            message: (1024 + 64) * 1024,
             entities: 64,
             logins: 4,
             requests: 256,
