@@ -22,8 +22,11 @@ type Set = [Option<Box<Entry>>; WAYS];
 /// Places of a set: as many as it takes that a cache a quarter full has no full sets to speak of.
 const WAYS: usize = 4;
 
-/// Decisions kept at once: more than the functions that a busy daemon's users call in a while, and with the longest names 8 MiB.
+/// Decisions kept at once: more than the functions that a busy daemon's users call in a while. With what each may hold, 8 MiB at most.
 pub(super) const PLACES: usize = 8192;
+
+/// Bytes of names in a question that is remembered. Longer ones are decided each time: a daemon asks for names that a peer has chosen.
+pub(super) const LONGEST: usize = 1024;
 
 #[derive(Debug)]
 struct Entry {
@@ -75,6 +78,9 @@ impl Cache {
         access: &Access<'_>,
         decide: impl FnOnce() -> Decision,
     ) -> Decision {
+        if length(subject, access) > LONGEST {
+            return decide();
+        }
         let owner = Owner::of(subject, access);
         let question = (subject.actor, subject.roles, access.action, access.service, access.name, owner);
         let hash = self.hasher.hash_one(question);
@@ -100,6 +106,16 @@ impl Cache {
     fn set(&self, hash: u64) -> Option<&Mutex<Set>> {
         self.sets.get(usize::try_from(hash % self.sets.len() as u64).ok()?)
     }
+}
+
+/// Bytes of all names in a question.
+fn length(subject: &Subject<'_>, access: &Access<'_>) -> usize {
+    let actor = match subject.actor {
+        Actor::Anonymous => 0,
+        Actor::User(name) | Actor::Service(name) => name.len(),
+    };
+    let roles: usize = subject.roles.iter().map(|role| role.len() + size_of::<Box<str>>()).sum();
+    actor + roles + access.service.len() + access.name.map_or(0, str::len)
 }
 
 impl Entry {
@@ -136,5 +152,35 @@ impl Entry {
             && self.name.as_deref() == access.name
             && self.roles.len() == subject.roles.len()
             && self.roles.iter().zip(subject.roles).all(|(own, role)| **own == **role)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use nsp::authority::Permission;
+
+    use super::*;
+
+    #[test]
+    fn question_is_remembered_unless_it_is_long() {
+        let cache = Cache::new();
+        let decided = Cell::new(0);
+        let ask = |name: &str, roles: &[&str]| {
+            let access = Access::new(Some("alice"), Action::Call, "Notes").name(name);
+            cache.get(&Subject::of(&access, roles), &access, || {
+                decided.set(decided.get() + 1);
+                Decision { permission: Permission::Denied, rule: None }
+            });
+            decided.replace(0)
+        };
+        assert_eq!((ask("x", &[]), ask("x", &[]), ask("y", &[]), ask("x", &["r"])), (1, 0, 1, 1));
+        let longest = "x".repeat(LONGEST - "alice".len() - "Notes".len());
+        assert_eq!((ask(&longest, &[]), ask(&longest, &[])), (1, 0));
+        let longer = longest + "x";
+        assert_eq!((ask(&longer, &[]), ask(&longer, &[])), (1, 1));
+        let roles = vec!["role"; 100];
+        assert_eq!((ask("x", &roles), ask("x", &roles)), (1, 1));
     }
 }
