@@ -4,6 +4,7 @@ pub mod audit;
 pub mod authority;
 pub mod clock;
 pub mod import;
+pub mod no_user;
 pub mod password;
 pub mod store;
 pub mod throttle;

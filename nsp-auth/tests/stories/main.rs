@@ -6,5 +6,6 @@ mod common;
 mod durability;
 mod import;
 mod login;
+mod no_user;
 mod stores;
 mod users;
