@@ -70,6 +70,12 @@ impl Authority {
         &self.users
     }
 
+    /// How many passwords were checked against a hash since it was opened: what logins have cost, right or wrong.
+    #[must_use]
+    pub fn passwords_checked(&self) -> u64 {
+        self.core.hasher.checked()
+    }
+
     /// Waits until all changes are on the disk, and lets go of the database. Whatever is asked afterwards is refused as unavailable.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod audit;
 mod common;
 mod durability;
 mod import;
+mod layers;
 mod login;
 mod no_user;
 mod stores;
