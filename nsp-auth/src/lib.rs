@@ -3,9 +3,12 @@
 pub mod audit;
 pub mod authority;
 pub mod clock;
+pub mod extract;
 pub mod import;
 pub mod no_user;
 pub mod password;
+pub mod policy;
+pub mod psk;
 pub mod store;
 pub mod throttle;
 pub mod token;

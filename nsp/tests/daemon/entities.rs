@@ -156,7 +156,7 @@ async fn kicked_connection_reads_why() {
     let mut wire = Wire::to(&handle);
     let entity = wire.open_as("Chat", Some("ann")).await;
     let [view] = &handle.connections()[..] else { panic!() };
-    assert_eq!(view.entities, [entity.clone()]);
+    assert_eq!(view.entities, std::slice::from_ref(&entity));
     let [seen] = &handle.entities(&Filter::everybody())[..] else { panic!() };
     assert_eq!((seen.claimed_owner.as_deref(), &*seen.groups), (Some("ann"), &["everybody".to_owned()][..]));
     assert!(handle.kick(view.id, "too loud"));

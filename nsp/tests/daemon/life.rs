@@ -20,7 +20,7 @@ use crate::wire::{Wire, code, daemon};
 fn sleeper() -> Service {
     Service::new("Sleeper")
         .function("sleep", async |Json(seconds): Json<u64>| {
-            tokio::time::sleep(Duration::from_secs(seconds)).await
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
         })
         .function("echo", async |Json(value): Json<Value>| value)
 }

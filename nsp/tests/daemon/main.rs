@@ -8,5 +8,6 @@ mod entities;
 mod functions;
 mod life;
 mod proofs;
+mod sockets;
 #[allow(dead_code, reason = "each story uses its own part of it")]
 mod wire;
