@@ -8,5 +8,6 @@ mod import;
 mod layers;
 mod login;
 mod no_user;
+mod policies;
 mod stores;
 mod users;
