@@ -1,0 +1,2 @@
+//! `nsp daemon`
+mod config;
