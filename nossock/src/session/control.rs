@@ -48,7 +48,9 @@ pub struct Hello {
 }
 
 impl Hello {
-    pub(crate) fn new(limits: &crate::Limits) -> Self {
+    /// What a side with these limits says.
+    #[must_use]
+    pub fn new(limits: &crate::Limits) -> Self {
         Self {
             version: PROTOCOL_VERSION,
             max_body: limits.max_body,

@@ -56,6 +56,17 @@ impl Decoder {
         }
     }
 
+    /// Sets another limit, in bytes, for the bodies whose head has not been read yet.
+    pub const fn set_max_body(&mut self, bytes: u32) {
+        self.max_body = bytes;
+    }
+
+    /// Bytes that the unfinished frame has in all, as far as that is known; with it goes the time that it may take.
+    #[must_use]
+    pub fn outstanding(&self, buf: &BytesMut) -> u64 {
+        self.skip.max(self.needed as u64).max(buf.len() as u64)
+    }
+
     /// Says what begins the buffer.
     ///
     /// Limits are checked on the head, before anything is kept for the body.
@@ -137,11 +148,6 @@ impl Decoder {
     #[must_use]
     pub fn in_frame(&self, buf: &BytesMut) -> bool {
         self.skip > 0 || !buf.is_empty()
-    }
-
-    /// Bytes that the unfinished frame has in all, as far as that is known.
-    pub(crate) fn outstanding(&self, buf: &BytesMut) -> u64 {
-        self.skip.max(self.needed as u64).max(buf.len() as u64)
     }
 
     /// Where and in what the bytes end, for an error that says so: `(arrived, needed, name)`.

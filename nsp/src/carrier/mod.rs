@@ -7,7 +7,21 @@
 //!   socket ──▶ poll_receive ──▶ Incoming ──▶ machine ──▶ Outgoing ──▶ start_send ──▶ poll_flush ──▶ socket
 //! ```
 
+mod address;
+mod alarm;
+mod buffers;
+mod chunks;
+mod connect;
+mod frames;
+mod limits;
+mod listen;
 mod memory;
+#[cfg(test)]
+mod tests;
+mod transport;
+mod upgrade;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 use std::fmt;
 use std::io;
@@ -20,7 +34,16 @@ use nossock::Peer;
 use crate::machine::{Incoming, Outgoing};
 use crate::proto::{DecodeError, EncodeError};
 
+pub use address::{Address, AddressError, Scheme};
+pub use connect::{ConnectError, ConnectOptions, connect};
+pub use limits::Limits;
+pub use listen::{Arriving, HandshakeError, ListenError, ListenOptions, Listener};
 pub use memory::{Memory, memory};
+pub use upgrade::HttpError;
+
+/// What `wss://` is called in TLS' application-layer protocol negotiation: that of HTTP, as it begins there. A server that has one
+/// [`ServerTls`](nossock::transport::tls::ServerTls) for `nsps://` and `wss://` gives it both this and nossock's.
+pub const WEB_ALPN: &str = "http/1.1";
 
 /// One connection that carries packets.
 ///
@@ -41,6 +64,9 @@ pub trait Carrier: fmt::Debug + Send + 'static {
 
     /// Takes the next message that has arrived.
     ///
+    /// Whatever the carrier itself has to say, answers to pings and the like, it sends from here. A message that began to arrive
+    /// has to end in time; who does not want to receive for a while stops after a message, not while this is pending.
+    ///
     /// # Errors
     /// With why no more will come: the connection is over.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, CarrierEnd>>;
@@ -53,6 +79,17 @@ pub trait Carrier: fmt::Debug + Send + 'static {
 
     /// Bytes that are queued and have not left. Who sends is to wait while this is large.
     fn queued(&self) -> usize;
+
+    /// The largest message that [`start_send`](Self::start_send) takes, in bytes: this side's limit, or what the peer says that it
+    /// accepts, which may become known later.
+    fn largest_send(&self) -> usize {
+        usize::MAX
+    }
+
+    /// How many messages were skipped because they were no packets or too large, on a carrier that can go on after them.
+    fn skipped(&self) -> u64 {
+        0
+    }
 
     /// Writes what is queued. Ready when all of it has left; it has to be polled again while it is pending.
     ///

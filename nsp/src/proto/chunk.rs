@@ -15,7 +15,7 @@
 //! [`encode_head`] makes that easy. Ours takes any split. Where the original hangs (a negative length), goes deaf (no number), or buffers
 //! without end (no limit), [`Chunks`] returns an error that names the reason, and the carrier closes.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::length::{self, DIGITS};
 use super::{EncodeError, LengthError, Methods, Packet};
@@ -182,17 +182,21 @@ pub fn encode(packet: &Packet, methods: &Methods, out: &mut BytesMut) -> Result<
 pub fn encode_head<'a>(
     packet: &'a Packet,
     methods: &Methods,
-    out: &mut BytesMut,
+    out: &mut impl BufMut,
 ) -> Result<Option<&'a Bytes>, EncodeError> {
     length::write(packet.encoded_length(methods)?, out);
     packet.encode_head(methods, out)
 }
 
 /// Appends bytes, an encrypted message or a heartbeat, as one chunk.
-pub fn encode_bytes(message: &[u8], out: &mut BytesMut) {
-    out.reserve(DIGITS + message.len());
-    length::write(message.len(), out);
-    out.extend_from_slice(message);
+pub fn encode_bytes(message: &[u8], out: &mut impl BufMut) {
+    encode_length(message.len(), out);
+    out.put_slice(message);
+}
+
+/// Appends the length of a chunk whose bytes follow by another way: both must leave in one vectored write.
+pub fn encode_length(length: usize, out: &mut impl BufMut) {
+    length::write(length, out);
 }
 
 #[cfg(test)]

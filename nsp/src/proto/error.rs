@@ -238,6 +238,14 @@ pub enum EncodeError {
         /// The leg of the packet.
         leg: super::Leg,
     },
+    /// It is larger than may be sent.
+    #[error("a message of {size} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// Its size in bytes.
+        size: usize,
+        /// The limit in bytes: this side's, or what the peer says that it accepts.
+        limit: usize,
+    },
     /// NSP 0.4 has nothing that means this.
     #[error("text form of {method}{leg}: {reason}")]
     NotInDialect {

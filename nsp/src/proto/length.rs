@@ -3,7 +3,7 @@
 //! The same sixteen bytes stand in front of a TCP chunk and of each part of a packed body. JavaScript's `parseInt` lets
 //! the original read `+25`, ` 25` and `0x19` as well; nobody writes them, so we refuse whatever is not sixteen digits.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 
 use super::LengthError;
 
@@ -29,7 +29,7 @@ pub(crate) fn read(digits: [u8; DIGITS]) -> Result<u64, LengthError> {
 }
 
 /// Writes a length. No buffer in memory reaches 10^16 bytes, so it always fits.
-pub(crate) fn write(mut length: usize, out: &mut BytesMut) {
+pub(crate) fn write(mut length: usize, out: &mut impl BufMut) {
     let mut digits = [b'0'; DIGITS];
     for slot in digits.iter_mut().rev() {
         *slot += u8::try_from(length % 10).unwrap_or_default();
@@ -40,6 +40,8 @@ pub(crate) fn write(mut length: usize, out: &mut BytesMut) {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::*;
 
     #[test]

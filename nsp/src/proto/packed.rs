@@ -16,21 +16,21 @@
 //! Bytes after the second part are ignored, as the original does. An inner length beyond the end is an error: the
 //! original clips it and then fails to read the JSON.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use super::error::Part;
 use super::{DecodeError, Payload, length};
 
 /// How many bytes stand in front of the blob, or are all there is without one.
-pub(super) fn head_length(payload: &Payload) -> usize {
+pub(crate) fn head_length(payload: &Payload) -> usize {
     let lengths = if payload.blob.is_some() { 2 } else { 1 };
     lengths * length::DIGITS + payload.json.len()
 }
 
 /// Writes everything but the blob's own bytes.
-pub(super) fn write_head(payload: &Payload, out: &mut BytesMut) {
+pub(crate) fn write_head(payload: &Payload, out: &mut impl BufMut) {
     length::write(payload.json.len(), out);
-    out.extend_from_slice(&payload.json);
+    out.put_slice(&payload.json);
     if let Some(blob) = &payload.blob {
         length::write(blob.len(), out);
     }
@@ -60,6 +60,8 @@ fn read_part(body: &mut Bytes, part: Part) -> Result<Bytes, DecodeError> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::*;
     use crate::proto::LengthError;
 

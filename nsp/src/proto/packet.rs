@@ -121,13 +121,13 @@ impl Packet {
     pub fn encode_head<'a>(
         &'a self,
         methods: &Methods,
-        out: &mut BytesMut,
+        out: &mut impl BufMut,
     ) -> Result<Option<&'a Bytes>, EncodeError> {
         let form = self.form(methods)?;
         out.put_slice(&self.method.letters());
         out.put_slice(&self.leg.letters());
         match form {
-            Form::Bare => out.extend_from_slice(&self.payload.json),
+            Form::Bare => out.put_slice(&self.payload.json),
             Form::Packed => packed::write_head(&self.payload, out),
         }
         Ok(self.payload.blob.as_ref())
