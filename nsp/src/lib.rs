@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod carrier;
+pub mod daemon;
 pub mod machine;
 pub mod manual;
 pub mod proto;

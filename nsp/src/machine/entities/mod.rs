@@ -206,6 +206,19 @@ impl Entities {
         ids.map(|ids| self.addresses(ids)).unwrap_or_default()
     }
 
+    /// The entities that have proved to be a user, whatever their service.
+    #[must_use]
+    pub fn of_user_anywhere(&self, user: &str) -> Vec<Address> {
+        let ids = self.users.values().filter_map(|users| users.get(user)).flatten();
+        self.addresses(ids)
+    }
+
+    /// The entities of a connection.
+    #[must_use]
+    pub fn of_connection(&self, connection: ConnectionId) -> Vec<EntityId> {
+        self.connections.get(&connection).map_or_else(Vec::new, |ids| ids.iter().cloned().collect())
+    }
+
     /// The entities of a service that are in any of the groups, each once.
     #[must_use]
     pub fn in_any<G: AsRef<str>>(&self, service: &str, groups: &[G]) -> Vec<Address> {
@@ -351,6 +364,9 @@ pub(crate) mod tests {
         entities.prove(&id("_a"), "ann", Some(Token::new("t")));
         assert_eq!(names(entities.of_user("Chat", "ann")), ["_a"]);
         assert_eq!(entities.of_user("Other", "ann"), []);
+        entities.prove(&id("_c"), "ann", None);
+        assert_eq!(names(entities.of_user_anywhere("ann")), ["_a", "_c"]);
+        assert_eq!(entities.of_connection(ConnectionId(1)).len(), 2);
         assert_eq!(entities.remembered_token(&id("_a")), Some(&Token::new("t")));
         entities.prove(&id("_a"), "bob", None);
         assert_eq!(entities.of_user("Chat", "ann"), []);

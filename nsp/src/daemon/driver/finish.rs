@@ -1,0 +1,107 @@
+//! What is done with what a handler gives, be it at once or later.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+
+use crate::daemon::connection::{Command, Connection};
+use crate::daemon::fail::Fail;
+use crate::daemon::handler::{CallFuture, Endpoint};
+use crate::daemon::service::Runtime;
+use crate::daemon::shared::{Shared, Totals};
+use crate::machine::daemon::{Gift, RequestKey};
+use crate::proto::{EntityId, Failure};
+
+/// What a handler was started for.
+#[derive(Debug)]
+pub(super) enum Finish {
+    /// To look at an entity.
+    Verify { key: RequestKey, entity: EntityId },
+    /// To give a result.
+    Give { key: RequestKey },
+    /// To hear data.
+    Data { entity: EntityId },
+    /// To say goodbye.
+    Leave,
+}
+
+/// Gives a result to who waits for it: once, and in whatever way its handler ends.
+pub(super) struct Reply {
+    connection: Arc<Connection>,
+    shared: Arc<Shared>,
+    service: Arc<Runtime>,
+    endpoint: Arc<dyn Endpoint>,
+    finish: Option<Finish>,
+}
+
+impl Reply {
+    pub(super) fn new(
+        connection: &Arc<Connection>,
+        shared: &Arc<Shared>,
+        service: Arc<Runtime>,
+        endpoint: Arc<dyn Endpoint>,
+        finish: Finish,
+    ) -> Self {
+        Self {
+            connection: Arc::clone(connection),
+            shared: Arc::clone(shared),
+            service,
+            endpoint,
+            finish: Some(finish),
+        }
+    }
+
+    /// Waits for a handler and gives what comes of it.
+    pub(super) async fn wait_for(mut self, future: CallFuture) {
+        let result = AssertUnwindSafe(future).catch_unwind().await;
+        self.give(result.unwrap_or_else(|panic| Err(panicked(&*panic))));
+    }
+
+    fn give(&mut self, result: Result<Gift, Fail>) {
+        let Some(finish) = self.finish.take() else { return };
+        let result = told(&self.shared, &self.service, &*self.endpoint, &finish, result);
+        self.connection.with(|core| match finish {
+            Finish::Give { key } => {
+                core.machine.give(key, result);
+                core.commands.push(Command::Finished(key));
+            }
+            Finish::Verify { key, entity } => {
+                let result = result.map(drop);
+                core.commands.extend([Command::Finished(key), Command::Verified { key, entity, result }]);
+            }
+            Finish::Data { entity } => core.commands.push(Command::DataTaken(entity)),
+            Finish::Leave => {}
+        });
+    }
+}
+
+impl Drop for Reply {
+    /// The handler was dropped before it gave anything: it was stopped, or its runtime goes down.
+    fn drop(&mut self) {
+        self.give(Err(Fail::internal("the handler was dropped before it was done")));
+    }
+}
+
+/// What the client is told of a failure, which is noted.
+pub(super) fn told(
+    shared: &Shared,
+    service: &Runtime,
+    endpoint: &dyn Endpoint,
+    finish: &Finish,
+    result: Result<Gift, Fail>,
+) -> Result<Gift, Box<Failure>> {
+    result.map_err(|fail| {
+        if matches!(finish, Finish::Give { .. }) {
+            Totals::add(&shared.totals.failed);
+        }
+        fail.tell(&service.name, endpoint.name())
+    })
+}
+
+/// What a panic comes to. What it said is for the log: it may be anything.
+pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> Fail {
+    let said = panic.downcast_ref::<&str>().copied();
+    let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Fail::internal(format!("panicked: {}", said.unwrap_or("without words")))
+}

@@ -1,0 +1,423 @@
+//! The one task of a connection.
+//!
+//! ```text
+//!  carrier ─▶ receive ─▶ machine ─▶ events ─▶ poll the handler here
+//!     ▲                     ▲                   │ done: its result goes to the machine
+//!     │ flush, once         │                   │ waits: a task of its own, which gives it to the machine itself
+//!     └────── outbox ◀──────┴───────────────────┘
+//!                ▲
+//!                └── data and events from elsewhere; the driver is woken only if it sleeps
+//! ```
+//!
+//! ```text
+//!  Open ── drain ──▶ Draining ── nothing runs, or too late ──▶ Closing ── all is said, or too late ──▶ ended
+//!    └──────────────────── close, offence ──────────────────────▲
+//!    └── the carrier has ended ─────────────────────────────────────────────────────────────────────▶ ended
+//! ```
+
+mod dispatch;
+mod finish;
+
+use std::collections::HashMap;
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Sleep;
+
+use self::dispatch::Member;
+use super::connection::{Command, Connection, EndReason, WeakUse, now};
+use super::handler::FutureSlot;
+use super::seats::Seat;
+use super::shared::{Closed, Shared, Totals};
+use crate::carrier::{Carrier, Farewell};
+use crate::machine::daemon::{Config, RequestKey};
+use crate::machine::{self, Incoming, SpPolicy};
+use crate::proto::{EntityId, ca};
+use crate::secure::SystemRandom;
+
+/// Owns the carrier of one connection.
+pub(crate) struct Driver {
+    carrier: Box<dyn Carrier>,
+    connection: Arc<Connection>,
+    shared: Arc<Shared>,
+    seat: Seat,
+    members: HashMap<EntityId, Member>,
+    /// Calls that wait, each in a task of its own.
+    running: HashMap<RequestKey, AbortHandle>,
+    /// Packets of custom methods that are worked on.
+    customs: JoinSet<()>,
+    /// Services that are working on data.
+    data_running: usize,
+    /// Bytes of data that wait for a service.
+    data_bytes: usize,
+    slot: FutureSlot,
+    timer: Option<Pin<Box<Sleep>>>,
+    armed: Option<Instant>,
+    now: Instant,
+    message_limit: usize,
+    /// Since when nothing of what is queued has left, and how much it was.
+    stalled: Option<(Instant, usize)>,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Open,
+    Draining { until: Instant },
+    Closing { reason: EndReason, farewell: Farewell, until: Instant, clean: bool },
+}
+
+/// Messages that are received in one turn. Then what they made to be said is written, and other tasks get theirs.
+const MESSAGES_PER_TURN: usize = 64;
+
+/// Bytes that the carrier is given at most, on top of one message: what is here can still be dropped, what is there cannot.
+const CARRIER_QUEUE: usize = 64 * 1024;
+
+/// How many times as much data may wait while the client is asked something, whose answer comes behind it.
+const WHILE_ASKED: usize = 8;
+
+/// How long the last words may take when somebody is cut off.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What a listener has agreed upon for its connections.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Terms {
+    pub(crate) sp: SpPolicy,
+    pub(crate) weak_use: WeakUse,
+}
+
+impl Driver {
+    pub(crate) fn new(mut carrier: Box<dyn Carrier>, terms: Terms, shared: Arc<Shared>, seat: Seat) -> Self {
+        let config = Config {
+            methods: shared.methods.clone(),
+            sp: terms.sp,
+            heartbeat: carrier.kind().has_heartbeat().then_some(shared.times.heartbeat),
+            first_entity: shared.times.first_entity,
+            request_timeout: shared.times.request,
+            question_timeout: shared.times.question,
+            limits: shared.limits.connection,
+        };
+        let now = now();
+        let machine = machine::Daemon::new(config, Box::new(SystemRandom), now);
+        let message_limit = machine.message_limit();
+        carrier.limit_message(message_limit);
+        let id = shared.next_connection();
+        let connection = Arc::new(Connection::new(id, &*carrier, terms.weak_use, machine, &shared));
+        shared.registry_mut().connections.insert(id, Arc::clone(&connection));
+        Totals::add(&shared.totals.accepted);
+        tracing::debug!(connection = id.0, peer = %connection.peer, carrier = ?connection.kind, "connected");
+        Self {
+            carrier,
+            connection,
+            shared,
+            seat,
+            members: HashMap::new(),
+            running: HashMap::new(),
+            customs: JoinSet::new(),
+            data_running: 0,
+            data_bytes: 0,
+            slot: FutureSlot::default(),
+            timer: None,
+            armed: None,
+            now,
+            message_limit,
+            stalled: None,
+            phase: Phase::Open,
+        }
+    }
+
+    /// Runs the connection to its end; says whether it ended with nothing lost.
+    pub(crate) async fn run(mut self) -> bool {
+        let (reason, clean) = poll_fn(|cx| self.poll(cx)).await;
+        let clean = clean && self.running.is_empty() && self.data_running == 0;
+        self.end(reason);
+        clean
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(EndReason, bool)> {
+        self.connection.begin_turn();
+        let mut budget = MESSAGES_PER_TURN;
+        loop {
+            self.now = now();
+            if let Err(reason) = self.turn(cx, &mut budget) {
+                return Poll::Ready((reason, true)); // what is lost by it, `run` looks at
+            }
+            if let Poll::Ready(end) = self.poll_phase(cx) {
+                return Poll::Ready(end);
+            }
+            if budget == 0 {
+                cx.waker().wake_by_ref(); // there may be more, after the others had their turn
+                return Poll::Pending;
+            }
+            let can_send = self.carrier.queued() < CARRIER_QUEUE;
+            if !self.arm(cx) || !self.connection.end_turn(cx.waker(), can_send) {
+                continue;
+            }
+            self.slot.0 = None; // an idle connection holds no memory for calls
+            return Poll::Pending;
+        }
+    }
+
+    /// Does what can be done now.
+    fn turn(&mut self, cx: &mut Context<'_>, budget: &mut usize) -> Result<(), EndReason> {
+        loop {
+            for command in self.connection.with(|core| std::mem::take(&mut core.commands)) {
+                self.obey(command, cx);
+            }
+            self.handle_timeout(cx);
+            let held = self.is_held_back();
+            while *budget > 0 && self.listens() && !self.is_held_back() {
+                match self.carrier.poll_receive(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(Ok(incoming)) => {
+                        *budget -= 1;
+                        self.receive(incoming, cx);
+                    }
+                    Poll::Ready(Err(end)) => return Err(end.into()),
+                }
+            }
+            self.write(cx)?;
+            // Nobody wakes us for what was not even looked at.
+            if !(held && self.listens() && !self.is_held_back()) {
+                return Ok(());
+            }
+        }
+    }
+
+    const fn listens(&self) -> bool {
+        !matches!(self.phase, Phase::Closing { .. })
+    }
+
+    /// Whether so much waits already that nothing more is read: answers that the peer does not take, or data for its services. While the
+    /// client is asked something, its answer has to get through behind the data.
+    fn is_held_back(&self) -> bool {
+        let limits = &self.shared.limits;
+        let core = self.connection.lock();
+        core.outbox.answer_bytes() + self.carrier.queued() > limits.answers
+            || self.data_bytes > limits.data_queue * if core.questions.is_empty() { 1 } else { WHILE_ASKED }
+    }
+
+    fn receive(&mut self, incoming: Incoming, cx: &mut Context<'_>) {
+        let now = self.now;
+        let received = self.connection.with(|core| core.machine.receive(incoming, now));
+        self.handle_events(cx);
+        if let Err(offence) = received {
+            self.close(offence.into());
+        }
+    }
+
+    fn handle_events(&mut self, cx: &mut Context<'_>) {
+        loop {
+            let (event, limit) = {
+                let mut core = self.connection.lock();
+                (core.machine.poll_event(), core.machine.message_limit())
+            };
+            if limit != self.message_limit {
+                self.message_limit = limit;
+                self.carrier.limit_message(limit);
+            }
+            let Some(event) = event else { return };
+            self.handle(event, cx);
+        }
+    }
+
+    fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        let now = self.now;
+        let handled = self.connection.with(|core| match core.machine.poll_timeout() {
+            Some(at) if at <= now => core.machine.handle_timeout(now),
+            _ => Ok(()),
+        });
+        self.handle_events(cx);
+        if let Err(offence) = handled {
+            self.close(offence.into());
+        }
+        let stall = self.shared.limits.write_stall;
+        if self.stalled.is_some_and(|(since, _)| since + stall <= now) {
+            self.close(EndReason::WriteStall { after: stall });
+        }
+    }
+
+    /// Gives the carrier what waits, and writes until nothing is left or it takes no more.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), EndReason> {
+        loop {
+            let (is_awaited, is_empty) = {
+                let mut core = self.connection.lock();
+                while self.carrier.queued() < CARRIER_QUEUE {
+                    let Some(message) = core.outbox.pop() else { break };
+                    if let Err(error) = self.carrier.start_send(message) {
+                        tracing::error!(connection = self.connection.id.0, %error, "a message was not sent");
+                    }
+                }
+                (std::mem::take(&mut core.is_awaited), core.outbox.is_empty())
+            };
+            if is_awaited {
+                self.connection.made_room();
+            }
+            match self.carrier.poll_flush(cx) {
+                Poll::Ready(Ok(())) => {
+                    self.stalled = None;
+                    if is_empty {
+                        return Ok(());
+                    }
+                }
+                Poll::Ready(Err(end)) => return Err(end.into()),
+                Poll::Pending => {
+                    let queued = self.carrier.queued();
+                    match self.stalled {
+                        Some((_, before)) if queued >= before => {}
+                        _ => self.stalled = Some((self.now, queued)),
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Goes from one phase to the next, as far as that is possible now.
+    fn poll_phase(&mut self, cx: &mut Context<'_>) -> Poll<(EndReason, bool)> {
+        if let Phase::Draining { until } = self.phase
+            && (self.is_idle() || until <= self.now)
+        {
+            self.close(EndReason::Stopped);
+            // What was said because of it is written first.
+            if let Err(reason) = self.write(cx) {
+                return Poll::Ready((reason, false));
+            }
+        }
+        let Phase::Closing { reason, farewell, until, clean } = &self.phase else { return Poll::Pending };
+        let is_said = self.connection.lock().outbox.is_empty();
+        if is_said && self.carrier.poll_close(cx, farewell).is_ready() {
+            return Poll::Ready((reason.clone(), *clean));
+        }
+        if *until <= self.now { Poll::Ready((reason.clone(), false)) } else { Poll::Pending }
+    }
+
+    /// Whether nothing runs that would be lost.
+    fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.data_running == 0
+    }
+
+    /// Begins to end the connection: what is queued is said, the client is told which entities are closed, and why, and nothing more is read.
+    fn close(&mut self, reason: EndReason) {
+        if matches!(self.phase, Phase::Closing { .. }) {
+            return;
+        }
+        tracing::debug!(connection = self.connection.id.0, %reason, "closing");
+        let clean = self.is_idle();
+        let farewell = match &reason {
+            EndReason::Stopped => Farewell::GoingAway,
+            EndReason::Carrier(_) => Farewell::Normal,
+            reason => Farewell::Refused(reason.to_string()),
+        };
+        let entities: Vec<_> = self.members.keys().cloned().collect();
+        self.connection.with(|core| {
+            core.is_closing = true;
+            if matches!(reason, EndReason::TooSlow { .. } | EndReason::WriteStall { .. }) {
+                core.outbox.clear(); // it would not be read in time, and the reason after it neither
+            }
+            for entity in entities {
+                let _ = core.machine.push(&ca::Request::Close { entity });
+            }
+        });
+        let until = self.now + LAST_WORDS;
+        self.phase = Phase::Closing { reason, farewell, until, clean };
+        for (_, task) in self.running.drain() {
+            task.abort();
+            self.shared.totals.calls_running.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Sets the timer; `false` if something is due already.
+    fn arm(&mut self, cx: &mut Context<'_>) -> bool {
+        let machine = self.connection.lock().machine.poll_timeout();
+        let stall = self.stalled.map(|(since, _)| since + self.shared.limits.write_stall);
+        let phase = match self.phase {
+            Phase::Open => None,
+            Phase::Draining { until } | Phase::Closing { until, .. } => Some(until),
+        };
+        let machine = machine.filter(|_| self.listens());
+        let stall = stall.filter(|_| self.listens());
+        let Some(next) = [machine, stall, phase].into_iter().flatten().min() else {
+            self.timer = None;
+            self.armed = None;
+            return true;
+        };
+        // One that is set too early only looks again; most deadlines are moved on before they come.
+        if self.armed.is_none_or(|armed| armed > next || armed <= self.now) {
+            let at = tokio::time::Instant::from_std(next);
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(at),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(at))),
+            }
+            self.armed = Some(next);
+        }
+        let Some(timer) = &mut self.timer else { return true };
+        if timer.as_mut().poll(cx).is_ready() {
+            self.armed = None;
+            self.timer = None;
+            return false;
+        }
+        true
+    }
+
+    /// The connection is over: whoever waits for something of it is told, and its services say goodbye.
+    fn end(&mut self, reason: EndReason) {
+        let id = self.connection.id;
+        self.connection.with(|core| {
+            core.is_closing = true;
+            core.outbox.clear();
+            core.machine.disconnect();
+        });
+        self.connection.made_room(); // those who wait for room learn that nobody is there
+        for (_, task) in self.running.drain() {
+            task.abort();
+            self.shared.totals.calls_running.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.connection.lock().questions.clear();
+        let members: Vec<_> = self.members.keys().cloned().collect();
+        for entity in members {
+            self.take_leave(&entity);
+        }
+        self.shared.registry_mut().connections.remove(&id);
+        let lasted = now().saturating_duration_since(self.connection.since);
+        tracing::debug!(connection = id.0, peer = %self.connection.peer, %reason, ?lasted, "disconnected");
+        self.shared.note_closed(Closed {
+            id,
+            address: self.connection.origin().address,
+            carrier: self.connection.kind,
+            reason,
+            at: SystemTime::now(),
+            lasted,
+        });
+    }
+
+    fn obey(&mut self, command: Command, cx: &mut Context<'_>) {
+        match command {
+            Command::Close(reason) => self.close(reason),
+            Command::Drain { until } => {
+                if matches!(self.phase, Phase::Open) {
+                    self.phase = Phase::Draining { until };
+                }
+            }
+            Command::CloseEntity(entity) => {
+                let close = ca::Request::Close { entity: entity.clone() };
+                if self.connection.with(|core| core.machine.push(&close)).is_ok() {
+                    self.handle_events(cx);
+                    self.take_leave(&entity);
+                }
+            }
+            Command::Verified { key, entity, result } => self.verified(key, &entity, result, cx),
+            Command::Finished(key) => {
+                if self.running.remove(&key).is_some() {
+                    self.shared.totals.calls_running.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+            Command::DataTaken(entity) => self.data_taken(&entity, cx),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What stands before a handler: the policy, the proof that a secure function demands, and the shape of the argument.
+
+use std::sync::Arc;
+
+use super::call::{Call, CallKind};
+use super::entity::{Entity, User};
+use super::fail::{Fail, code};
+use super::shared::Shared;
+use crate::authority::{Access, Action, Answer, Authority, Permission, Shows};
+use crate::machine::check::Demand;
+use crate::machine::daemon::Gift;
+use crate::proto::Data;
+
+/// What is demanded of a call before its handler runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Guard {
+    action: Option<Action>,
+    demand: Option<Demand>,
+}
+
+/// What of the answer the caller gets to see.
+pub(crate) struct Shown(Option<Arc<dyn Shows>>);
+
+impl Shown {
+    pub(crate) fn apply(self, gift: Gift) -> Gift {
+        match (self.0, gift) {
+            (Some(shows), Gift { meta, data: Data::Json(json) }) => {
+                Gift { meta, data: Data::Json(shows.show(json)) }
+            }
+            (_, gift) => gift,
+        }
+    }
+}
+
+impl Guard {
+    /// Nothing is demanded.
+    pub(crate) const OPEN: Self = Self { action: None, demand: None };
+
+    /// The policy is asked.
+    pub(crate) const fn on(action: Action) -> Self {
+        Self { action: Some(action), demand: None }
+    }
+
+    /// And a proof is demanded.
+    pub(crate) const fn demanding(self, demand: Demand) -> Self {
+        Self { demand: Some(demand), ..self }
+    }
+
+    /// Lets a call pass, or says why not.
+    pub(crate) async fn admit(&self, call: &Call) -> Result<Shown, Fail> {
+        let shown = match self.admit_now(call) {
+            Some(shown) => shown?,
+            // Boxed: it is large, and seldom needed.
+            None => Box::pin(self.admit_later(call)).await?,
+        };
+        call.entity.0.service.check_shape(call)?;
+        Ok(shown)
+    }
+
+    /// What can be said without waiting for anybody; `None` when that is not enough.
+    fn admit_now(&self, call: &Call) -> Option<Result<Shown, Fail>> {
+        if self.demand.is_some_and(|demand| call.entity.prove_now(demand).is_none()) {
+            return None;
+        }
+        let Some(action) = self.action else { return Some(Ok(Shown(None))) };
+        let Some(daemon) = call.entity.daemon() else { return Some(Err(gone())) };
+        let user = known_user(&call.entity, &daemon).ok()?;
+        let access = access(call, action, user.as_deref());
+        let Answer::Now(Some(permission)) = daemon.authority.permits(&access) else { return None };
+        match permission {
+            Permission::Granted { shows } => Some(Ok(Shown(shows))),
+            Permission::Denied if user.is_none() && call.entity.claimed_owner().is_some() => None,
+            Permission::Denied => Some(Err(Fail::forbidden())),
+        }
+    }
+
+    async fn admit_later(&self, call: &Call) -> Result<Shown, Fail> {
+        let daemon = call.entity.daemon().ok_or_else(gone)?;
+        if let Some(demand) = self.demand {
+            call.entity.prove(demand).await?;
+        }
+        let Some(action) = self.action else { return Ok(Shown(None)) };
+        let user = match known_user(&call.entity, &daemon) {
+            Ok(user) => user,
+            // It was proved, and too long ago: it may still hold, and counts for nothing if it does not.
+            Err(Stale) => call.entity.prove(Demand::Token).await.ok().and_then(|passed| passed.user),
+        };
+        let authority = &*daemon.authority;
+        match ask(authority, call, action, user.as_deref()).await {
+            Permission::Granted { shows } => return Ok(Shown(shows)),
+            Permission::Denied if user.is_some() || call.entity.claimed_owner().is_none() => {
+                return Err(Fail::forbidden());
+            }
+            Permission::Denied => {}
+        }
+        // Nobody may; perhaps the owner may, once it is known that it is them.
+        let user = call.entity.prove(Demand::Token).await?.user;
+        match ask(authority, call, action, user.as_deref()).await {
+            Permission::Granted { shows } => Ok(Shown(shows)),
+            Permission::Denied => Err(Fail::forbidden()),
+        }
+    }
+}
+
+async fn ask(authority: &dyn Authority, call: &Call, action: Action, user: Option<&str>) -> Permission {
+    let access = access(call, action, user);
+    authority.permits(&access).await
+}
+
+fn access<'a>(call: &'a Call, action: Action, user: Option<&'a str>) -> Access<'a> {
+    let access = Access::new(user, action, call.service());
+    match call.kind {
+        CallKind::Function | CallKind::BlobFunction => access.name(&call.name),
+        _ => access,
+    }
+}
+
+/// A proof that does not hold any more.
+struct Stale;
+
+/// For whom an entity may be taken: the user that it has proved, or, from a trusted daemon, whom it says.
+fn known_user(entity: &Entity, daemon: &Shared) -> Result<Option<User>, Stale> {
+    if entity.is_trusted_daemon() {
+        return Ok(entity.claimed_owner().map(|owner| User::new(owner.unproved())));
+    }
+    let Some(remembered) = entity.remembered() else { return Ok(None) };
+    if remembered.holds(daemon.authority.epoch(), super::connection::now()) {
+        Ok(Some(remembered.user.clone()))
+    } else {
+        Err(Stale)
+    }
+}
+
+fn gone() -> Fail {
+    Fail::new(code::CLOSING, "Error: the daemon stops")
+}
