@@ -1,8 +1,7 @@
 //! Flags that several commands have.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use clap::Args;
 use nossock::transport::Address;

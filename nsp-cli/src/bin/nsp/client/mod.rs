@@ -1,0 +1,4 @@
+//! What talks to daemons.
+pub(crate) mod context;
+pub(crate) mod known;
+pub(crate) mod tokens;
