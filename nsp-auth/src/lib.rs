@@ -1,1 +1,15 @@
-//! Users, tokens and authorization for NSP daemons.
+#![doc = include_str!("../README.md")]
+
+pub mod audit;
+pub mod authority;
+pub mod clock;
+pub mod import;
+pub mod password;
+pub mod store;
+pub mod throttle;
+pub mod token;
+pub mod user;
+pub mod users;
+
+pub use authority::Authority;
+pub use users::Users;
