@@ -5,7 +5,7 @@
 //! kept in a file that only its owner may read.
 
 use std::io::{BufRead, BufReader, IsTerminal, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nsp::Password;
 use zeroize::Zeroizing;
@@ -80,6 +80,12 @@ impl PasswordOptions {
         }
         Ok(password)
     }
+}
+
+/// The first line of a file.
+pub(crate) fn of_file(path: &Path) -> Result<Password, Failure> {
+    let file = std::fs::File::open(path).map_err(|error| Failure::file(path, &error))?;
+    first_line(file).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
 }
 
 /// Asks on the terminal.

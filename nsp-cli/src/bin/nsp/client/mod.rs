@@ -1,4 +1,3 @@
 //! What talks to daemons.
 pub(crate) mod context;
-pub(crate) mod known;
 pub(crate) mod tokens;

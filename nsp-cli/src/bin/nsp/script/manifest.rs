@@ -1,4 +1,4 @@
-//! `manifest.json` of a service: what it is called and what it offers, in the shape of the original.
+//! Services as folders: `manifest.json`, in the shape of the original, and a program `entry.*`.
 //!
 //! ```json
 //! {
@@ -6,57 +6,20 @@
 //!   "version": "1.0.0",
 //!   "description": "Says what time it is.",
 //!   "servicefunctions": {
-//!     "Now": { "description": "The time.", "secure": false, "protocol": { "call": null, "return": { "t": "…" } } }
+//!     "Now": { "description": "The time.", "secure": false, "protocol": { "call": null, "return": { "t": "string" } } }
 //!   }
 //! }
 //! ```
-//!
-//! What the original has besides is read over.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde_json::Value;
+use nsp::daemon::Manifest;
 
 use super::command_for;
 
 /// Most functions of a service; a manifest is written by hand.
 const FUNCTIONS: usize = 1024;
-
-/// What a service says of itself.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Manifest {
-    pub(crate) name: String,
-    #[serde(default)]
-    pub(crate) version: Option<Value>,
-    #[serde(default)]
-    pub(crate) description: String,
-    #[serde(default, rename = "servicefunctions")]
-    pub(crate) functions: BTreeMap<String, Described>,
-}
-
-/// What it says of a function.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub(crate) struct Described {
-    #[serde(default)]
-    pub(crate) description: String,
-    /// Only for superusers with a token.
-    #[serde(default)]
-    pub(crate) secure: bool,
-    #[serde(default)]
-    pub(crate) protocol: Shapes,
-}
-
-/// Examples of what goes in and what comes out.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub(crate) struct Shapes {
-    #[serde(default)]
-    pub(crate) call: Value,
-    #[serde(default, rename = "return")]
-    pub(crate) answer: Value,
-}
 
 /// A service that was found.
 #[derive(Debug, Clone)]
@@ -66,13 +29,12 @@ pub(crate) struct Found {
     pub(crate) command: Vec<PathBuf>,
 }
 
-impl Manifest {
+impl Found {
     /// Reads the service in a folder: its manifest, and the program beside it.
-    pub(crate) fn find(folder: &Path) -> Result<Found, String> {
+    pub(crate) fn at(folder: &Path) -> Result<Self, String> {
         let path = folder.join("manifest.json");
         let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let manifest: Self =
-            serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        let manifest = Manifest::from_json(&text).map_err(|error| format!("{}: {error}", path.display()))?;
         let folder_name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if manifest.name != folder_name {
             return Err(format!(
@@ -84,11 +46,11 @@ impl Manifest {
         if manifest.functions.len() > FUNCTIONS {
             return Err(format!("{}: more than {FUNCTIONS} functions", path.display()));
         }
-        Ok(Found { command: entry(folder)?, folder: folder.to_owned(), manifest })
+        Ok(Self { command: entry(folder)?, folder: folder.to_owned(), manifest })
     }
 
     /// Reads all services of a folder, sorted by name; with those that cannot be, and why. A folder that is not there has none.
-    pub(crate) fn find_all(services: &Path) -> (Vec<Found>, Vec<String>) {
+    pub(crate) fn all(services: &Path) -> (Vec<Self>, Vec<String>) {
         let (mut found, mut wrong) = (Vec::new(), Vec::new());
         let mut folders: Vec<PathBuf> = match fs::read_dir(services) {
             Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
@@ -97,7 +59,7 @@ impl Manifest {
         };
         folders.sort();
         for folder in folders.iter().filter(|folder| folder.join("manifest.json").exists()) {
-            match Self::find(folder) {
+            match Self::at(folder) {
                 Ok(service) => found.push(service),
                 Err(error) => wrong.push(error),
             }
@@ -141,11 +103,11 @@ mod tests {
             "dependencies":{"node_packages":{},"services":{}},
             "servicefunctions":{"createUser":{"displayname":"c","description":"Makes a user.","secure":false,
             "protocol":{"call":{"un":"username"},"return":{"s":"status"}}}},"blobservicefunctions":{}}"#;
-        let found = Manifest::find(&service(dir.path(), "NoUser", text, &["entry.js"])).unwrap();
+        let found = Found::at(&service(dir.path(), "NoUser", text, &["entry.js"])).unwrap();
         assert_eq!(found.command.first().unwrap(), Path::new("node"));
         let function = found.manifest.functions.get("createUser").unwrap();
         assert_eq!(function.description, "Makes a user.");
-        assert_eq!(function.protocol.call, serde_json::json!({"un": "username"}));
+        assert_eq!(function.call, Some(serde_json::json!({"un": "username"})));
     }
 
     #[test]
@@ -158,13 +120,13 @@ mod tests {
         service(dir.path(), "E", "{", &["entry.py"]);
         service(dir.path(), "F", r#"{"name":"F"}"#, &["entry.exe"]);
         fs::create_dir(dir.path().join("no-service")).unwrap();
-        let (found, wrong) = Manifest::find_all(dir.path());
+        let (found, wrong) = Found::all(dir.path());
         assert_eq!(found.iter().map(|found| found.manifest.name.as_str()).collect::<Vec<_>>(), ["A"]);
         let said = ["is not that of the folder", "has no program", "more than one", "EOF", "chmod +x"];
         assert_eq!(wrong.len(), said.len(), "{wrong:?}");
         for (error, said) in wrong.iter().zip(said) {
             assert!(error.contains(said), "{error}");
         }
-        assert!(Manifest::find_all(&dir.path().join("nowhere")).0.is_empty());
+        assert!(Found::all(&dir.path().join("nowhere")).0.is_empty());
     }
 }

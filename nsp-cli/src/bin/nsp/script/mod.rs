@@ -8,7 +8,7 @@ mod service;
 mod supervisor;
 
 pub(crate) use function::{Bounds, Caller, Function};
-pub(crate) use manifest::Manifest;
+pub(crate) use manifest::Found;
 pub(crate) use protocol::{Recipient, Said};
 pub(crate) use service::{Pace, Service};
 

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nsp::daemon::Manifest;
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 
 use super::manifest::Found;
 use super::protocol::{Said, Says};
-use super::{Caller, Fault, Manifest};
+use super::{Caller, Fault};
 
 /// Lines that wait for a program to read them; then who has the next one waits.
 const QUEUE: usize = 64;

@@ -236,7 +236,7 @@ mod tests {
 
     use super::super::protocol::{Recipient, Said};
     use super::super::service::Pace;
-    use super::super::{Caller, Fault, Manifest};
+    use super::super::{Caller, Fault, Found};
     use super::*;
 
     /// A service in Python, running.
@@ -262,7 +262,7 @@ def lines():
         fs::write(folder.join("manifest.json"), r#"{"name":"Test"}"#).unwrap();
         fs::write(folder.join("entry.py"), format!("{PRELUDE}{body}")).unwrap();
         let (tell, said) = mpsc::channel(16);
-        let service = Service::new(Manifest::find(&folder).unwrap(), pace, tell);
+        let service = Service::new(Found::at(&folder).unwrap(), pace, tell);
         let (stop, stopping) = watch::channel(false);
         let task = tokio::spawn(Arc::clone(&service).keep_running(stopping));
         Running { service, said, stop, task, dir }
