@@ -7,18 +7,21 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use super::connection::{Command, now};
 use super::custom::{CustomCall, CustomHandler, erase};
 use super::discovery;
 use super::emit::Emitter;
 use super::fail::Fail;
 use super::limits::Limits;
-use super::listen::Listen;
+use super::listen::{Door, Listen};
 use super::proof::revoke;
 use super::service::{Ready, Service};
 use super::shared::{Shared, Times};
 use super::view::DaemonHandle;
 use crate::authority::{Anonymous, Authority, Revoked};
+use crate::carrier::{Address, AddressError, ListenError};
 use crate::proto::{CustomMethod, Method, Methods, Payload, Rule};
 
 /// A daemon that is to be; from [`Daemon::builder`].
@@ -39,6 +42,7 @@ pub struct DaemonBuilder {
 #[must_use = "a daemon serves only when it is told to"]
 pub struct Daemon {
     shared: Arc<Shared>,
+    doors: Vec<Door>,
 }
 
 /// What became of the connections that were open when a daemon stopped.
@@ -55,6 +59,18 @@ pub struct Drained {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
+    /// An address cannot be understood.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// An address cannot be listened at.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Everybody on the way could read along, and nobody said that they may.
+    #[error("{address} goes beyond this machine in clear: use TLS, or SP with a key, or say `plaintext`")]
+    Unprotected {
+        /// The address.
+        address: Address,
+    },
     /// Two services have one name.
     #[error("there are two services `{}`", .name.escape_debug())]
     DuplicateService {
@@ -91,6 +107,12 @@ impl Daemon {
         }
     }
 
+    /// Where it listens, with the real ports, in the order in which it was told to.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<Address> {
+        self.doors.iter().map(|door| door.listener.address().clone()).collect()
+    }
+
     /// Looks at it, and is served by it, from elsewhere.
     #[must_use]
     pub fn handle(&self) -> DaemonHandle {
@@ -103,8 +125,15 @@ impl Daemon {
     /// # Cancel safety
     /// Dropping it stops accepting; connections that are there go on without it.
     pub async fn serve_until<F: Future<Output = ()>>(self, shutdown: F) -> Drained {
+        let Self { shared, doors } = self;
+        let mut porters = JoinSet::new();
+        for door in doors {
+            tracing::info!(address = %door.listener.address(), "listening");
+            porters.spawn(door.open(Arc::clone(&shared)));
+        }
         shutdown.await;
-        self.drain().await
+        porters.shutdown().await; // who was still at the door has nothing to lose
+        drain(&shared).await
     }
 
     /// Serves for ever.
@@ -113,32 +142,6 @@ impl Daemon {
     /// As [`serve_until`](Self::serve_until).
     pub async fn serve(self) {
         self.serve_until(std::future::pending()).await;
-    }
-
-    async fn drain(self) -> Drained {
-        let shared = self.shared;
-        let grace = shared.limits.grace;
-        let cut = shared.totals.cut.load(Ordering::Acquire);
-        shared.draining.store(true, Ordering::Release);
-        let connections: Vec<_> = shared.registry().connections.values().cloned().collect();
-        let open = connections.len();
-        tracing::info!(connections = open, ?grace, "stopping");
-        // Most of the time is for what runs; the rest, for it to leave, and for goodbyes.
-        let until = now() + grace.mul_f32(0.75);
-        for connection in connections {
-            connection.command(Command::Drain { until });
-        }
-        shared.tasks.close();
-        let left = match tokio::time::timeout(grace, shared.tasks.wait()).await {
-            Ok(()) => 0,
-            Err(_) => shared.registry().connections.len(),
-        };
-        // The count is of connections that were here when it began.
-        let cut = shared.totals.cut.load(Ordering::Acquire) - cut;
-        let aborted = left.saturating_add(usize::try_from(cut).unwrap_or(usize::MAX)).min(open);
-        let drained = Drained { drained: open - aborted, aborted };
-        tracing::info!(drained = drained.drained, aborted = drained.aborted, "stopped");
-        drained
     }
 }
 
@@ -240,7 +243,13 @@ impl DaemonBuilder {
                 });
             }
         }
+        let mut doors = Vec::new();
+        for listen in self.listens {
+            doors.push(Door::new(listen, &self.limits, &self.methods).await?);
+        }
+        let tls = doors.iter().filter_map(|door| door.tls.clone()).collect();
         let shared = Arc::new(Shared::new(
+            tls,
             self.authority,
             services,
             self.custom,
@@ -256,7 +265,7 @@ impl DaemonBuilder {
                 start(Emitter::new(&runtime, &weak));
             }
         }
-        Ok(Daemon { shared })
+        Ok(Daemon { shared, doors })
     }
 
     /// [Binds](Self::bind), and [serves](Daemon::serve_until).
@@ -269,6 +278,32 @@ impl DaemonBuilder {
     pub async fn serve_until<F: Future<Output = ()>>(self, shutdown: F) -> Result<Drained, BindError> {
         Ok(self.bind().await?.serve_until(shutdown).await)
     }
+}
+
+/// Ends all connections in peace, as far as that goes.
+async fn drain(shared: &Shared) -> Drained {
+    let grace = shared.limits.grace;
+    let cut = shared.totals.cut.load(Ordering::Acquire);
+    shared.draining.store(true, Ordering::Release);
+    let connections: Vec<_> = shared.registry().connections.values().cloned().collect();
+    let open = connections.len();
+    tracing::info!(connections = open, ?grace, "stopping");
+    // Most of the time is for what runs; the rest, for it to leave, and for goodbyes.
+    let until = now() + grace.mul_f32(0.75);
+    for connection in connections {
+        connection.command(Command::Drain { until });
+    }
+    shared.tasks.close();
+    let left = match tokio::time::timeout(grace, shared.tasks.wait()).await {
+        Ok(()) => 0,
+        Err(_) => shared.registry().connections.len(),
+    };
+    // The count is of connections that were here when it began.
+    let cut = shared.totals.cut.load(Ordering::Acquire) - cut;
+    let aborted = left.saturating_add(usize::try_from(cut).unwrap_or(usize::MAX)).min(open);
+    let drained = Drained { drained: open - aborted, aborted };
+    tracing::info!(drained = drained.drained, aborted = drained.aborted, "stopped");
+    drained
 }
 
 fn on_revoked(daemon: &Weak<Shared>) -> Arc<dyn Fn(&Revoked) + Send + Sync> {

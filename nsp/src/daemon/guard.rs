@@ -64,10 +64,16 @@ impl Guard {
         }
         let Some(action) = self.action else { return Some(Ok(Shown(None))) };
         let Some(daemon) = call.entity.daemon() else { return Some(Err(gone())) };
-        let user = known_user(&call.entity, &daemon).ok()?;
+        let (user, is_stale) = match known_user(&call.entity, &daemon) {
+            Ok(user) => (user, false),
+            // It was proved, and too long ago. What anybody may needs no proof, so nobody is asked for one.
+            Err(Stale) => (None, true),
+        };
         let access = access(call, action, user.as_deref());
         let Answer::Now(Some(permission)) = daemon.authority.permits(&access) else { return None };
         match permission {
+            Permission::Granted { shows: None } => Some(Ok(Shown(None))),
+            _ if is_stale => None,
             Permission::Granted { shows } => Some(Ok(Shown(shows))),
             Permission::Denied if user.is_none() && call.entity.claimed_owner().is_some() => None,
             Permission::Denied => Some(Err(Fail::forbidden())),
@@ -82,7 +88,7 @@ impl Guard {
         let Some(action) = self.action else { return Ok(Shown(None)) };
         let user = match known_user(&call.entity, &daemon) {
             Ok(user) => user,
-            // It was proved, and too long ago: it may still hold, and counts for nothing if it does not.
+            // It may still hold, and counts for nothing if it does not.
             Err(Stale) => call.entity.prove(Demand::Token).await.ok().and_then(|passed| passed.user),
         };
         let authority = &*daemon.authority;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio_util::sync::ReusableBoxFuture;
 
-use super::extract::{Blob, FromCall, Meta};
+use super::extract::{Blob, FromCall, Json, Meta};
 use super::guard::Guard;
 use super::{Call, Fail};
 use crate::machine::daemon::Gift;
@@ -21,7 +21,7 @@ use crate::proto::{Data, RawJson};
     label = "not a service function",
     note = "it has to be an `async` function or closure that captures nothing, and what it holds across an `.await` has to be `Send`",
     note = "each of its arguments, six at most, is `FromCall`: `Json<T>` with `T: DeserializeOwned`, `Blob`, `Meta<T>`, `Data`, `Entity`, `Caller`, `Emitter`, or `State<S>` with the `S` of the service",
-    note = "it gives a `T: Serialize`, a `Blob`, a `(Blob, Meta<T>)`, or `Result<_, Fail>` with one of these; another error becomes a `Fail` by `?`"
+    note = "it gives a `T: Serialize`, a `Blob`, a `(Blob, Meta<T>)`, a `(Json<T>, Meta<M>)`, or `Result<_, Fail>` with one of these; another error becomes a `Fail` by `?`"
 )]
 pub trait Function<S, Args>: Send + Sync + 'static {
     #[doc(hidden)]
@@ -43,10 +43,10 @@ pub trait Hook<S, Args>: Send + Sync + 'static {
     fn run(&self, call: &Call, state: &S) -> impl Future<Output = Result<(), Fail>> + Send;
 }
 
-/// What a function gives: a value that is JSON, a [`Blob`] with or without [`Meta`], or a [`Fail`] in their place.
+/// What a function gives: a value that is JSON, a [`Blob`], either with [`Meta`], or a [`Fail`] in their place.
 #[diagnostic::on_unimplemented(
     message = "a service function cannot give `{Self}`",
-    note = "it gives a `T: Serialize`, a `Blob`, a `(Blob, Meta<T>)` with `T: Serialize`, or a `Result` of one of these with the error `Fail`"
+    note = "it gives a `T: Serialize`, a `Blob`, a `(Blob, Meta<T>)` or `(Json<T>, Meta<M>)` with `T: Serialize`, or a `Result` of one of these with the error `Fail`"
 )]
 pub trait IntoGift<Shape> {
     #[doc(hidden)]
@@ -105,6 +105,13 @@ impl<T: Serialize> IntoGift<Blob> for (Blob, Meta<T>) {
     fn into_gift(self) -> Result<Gift, Fail> {
         let (Blob(blob), Meta(meta)) = self;
         Ok(Gift { meta: Some(json(&meta)?), data: Data::Blob(blob) })
+    }
+}
+
+impl<T: Serialize, M: Serialize> IntoGift<Json<()>> for (Json<T>, Meta<M>) {
+    fn into_gift(self) -> Result<Gift, Fail> {
+        let (Json(value), Meta(meta)) = self;
+        Ok(Gift { meta: Some(json(&meta)?), data: Data::Json(json(&value)?) })
     }
 }
 

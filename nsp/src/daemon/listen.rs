@@ -4,9 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nossock::transport::tls::ServerTls;
+use tokio::task::JoinSet;
 
+use super::builder::BindError;
 use super::connection::WeakUse;
+use super::driver::Terms;
+use super::limits::Limits;
+use super::seats::Seat;
+use super::shared::{Shared, Totals};
+use crate::carrier::{self, Address, Arriving, ListenOptions, Listener};
 use crate::machine::SpPolicy;
+use crate::proto::Methods;
 use crate::secure::{ServerKey, WeakSeeds};
 
 /// One address to listen at, with what goes for those who come there.
@@ -30,13 +38,13 @@ use crate::secure::{ServerKey, WeakSeeds};
 #[derive(Debug, Clone)]
 #[must_use = "it listens when a daemon has it"]
 pub struct Listen {
-    pub(crate) address: String,
-    pub(crate) tls: Option<ServerTls>,
+    address: String,
+    tls: Option<ServerTls>,
     key: Option<Arc<ServerKey>>,
     weak_seeds: WeakSeeds,
-    pub(crate) weak_use: WeakUse,
-    pub(crate) is_plaintext_allowed: bool,
-    pub(crate) origins: Option<Vec<String>>,
+    weak_use: WeakUse,
+    is_plaintext_allowed: bool,
+    origins: Vec<String>,
 }
 
 /// How long a client may take for SP. The original waits for ever.
@@ -52,7 +60,7 @@ impl Listen {
             weak_seeds: WeakSeeds::Refuse,
             weak_use: WeakUse::NoSecrets,
             is_plaintext_allowed: false,
-            origins: None,
+            origins: Vec::new(),
         }
     }
 
@@ -88,19 +96,20 @@ impl Listen {
         self
     }
 
-    /// Lets in only browsers that show a page of these origins, as `https://chat.example.org`; programs that are no browsers say no origin, and come
-    /// in. Without it only pages of the daemon's own host get in.
+    /// Lets in browsers that show a page of these origins, as `https://chat.example.org`; `*` are all. Without it no page gets in. Programs that are
+    /// no browsers say no origin, and come in.
     pub fn origins<O: Into<String>>(mut self, origins: impl IntoIterator<Item = O>) -> Self {
-        self.origins = Some(origins.into_iter().map(Into::into).collect());
+        self.origins = origins.into_iter().map(Into::into).collect();
         self
     }
 
-    /// What it demands of SP.
-    pub(crate) fn policy(&self) -> SpPolicy {
-        match &self.key {
+    /// What it demands of those who come.
+    fn terms(&self) -> Terms {
+        let sp = match &self.key {
             Some(key) => SpPolicy::Required { key: Arc::clone(key), weak: self.weak_seeds, timeout: SP_TIME },
             None => SpPolicy::Off,
-        }
+        };
+        Terms { sp, weak_use: self.weak_use }
     }
 }
 
@@ -108,4 +117,76 @@ impl<A: Into<String>> From<A> for Listen {
     fn from(address: A) -> Self {
         Self::on(address)
     }
+}
+
+/// An address that is listened at.
+#[derive(Debug)]
+pub(crate) struct Door {
+    pub(crate) listener: Listener,
+    pub(crate) tls: Option<ServerTls>,
+    terms: Terms,
+}
+
+impl Door {
+    pub(crate) async fn new(listen: Listen, limits: &Limits, methods: &Methods) -> Result<Self, BindError> {
+        let address: Address = listen.address.parse()?;
+        let is_protected = address.is_tls()
+            || address.unix().is_some()
+            || address.is_loopback()
+            || listen.key.is_some()
+            || listen.is_plaintext_allowed;
+        if !is_protected {
+            return Err(BindError::Unprotected { address });
+        }
+        let terms = listen.terms();
+        let tls = listen.tls.filter(|_| address.is_tls());
+        let options = ListenOptions {
+            limits: carrier::Limits {
+                message: limits.connection.message,
+                write_stall: limits.write_stall,
+                ..carrier::Limits::default()
+            },
+            methods: methods.clone(),
+            tls: tls.clone(),
+            origins: listen.origins,
+            ..ListenOptions::default()
+        };
+        let listener = Listener::bind(&address, &options).await?;
+        Ok(Self { listener, tls, terms })
+    }
+
+    /// Lets in those who come, for ever.
+    pub(crate) async fn open(self, daemon: Arc<Shared>) {
+        // Dropped with this: who has not got through the handshake has nothing to lose.
+        let mut handshakes = JoinSet::new();
+        loop {
+            let permit = daemon.seats.room().await;
+            let arriving = self.listener.accept().await;
+            while handshakes.try_join_next().is_some() {}
+            let address = arriving.peer().address.map(|address| address.ip());
+            let Some(seat) = Seat::take(&daemon, address, Some(permit)) else {
+                Totals::add(&daemon.totals.refused);
+                tracing::warn!(peer = %arriving.peer(), "too many connections of one address");
+                continue;
+            };
+            let admission = admit(arriving, self.terms.clone(), Arc::clone(&daemon), seat);
+            handshakes.spawn(admission);
+        }
+    }
+}
+
+/// Shakes hands with somebody, and serves them.
+async fn admit(arriving: Arriving, terms: Terms, daemon: Arc<Shared>, seat: Seat) {
+    let peer = arriving.peer().clone();
+    let handshake = async {
+        // Where nothing is to be computed nobody has to wait for those who compute.
+        let _permit = if arriving.has_handshake() { Some(daemon.seats.handshake().await) } else { None };
+        Box::pin(arriving.handshake()).await
+    };
+    match tokio::time::timeout(daemon.limits.handshake_time, handshake).await {
+        Ok(Ok(carrier)) => return daemon.serve(carrier, terms, seat),
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "a handshake failed"),
+        Err(_) => tracing::debug!(%peer, "a handshake took too long"),
+    }
+    Totals::add(&daemon.totals.refused);
 }

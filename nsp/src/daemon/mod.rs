@@ -46,12 +46,10 @@ mod fail;
 mod guard;
 mod handler;
 mod limits;
-#[expect(dead_code, reason = "sockets come with their carriers")]
 mod listen;
 pub mod manifest;
 mod outbox;
 mod proof;
-#[allow(dead_code, reason = "sockets come with their carriers")]
 mod seats;
 mod service;
 mod shared;

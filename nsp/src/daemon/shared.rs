@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
 
+use nossock::transport::tls::ServerTls;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection, EndReason};
@@ -23,6 +24,8 @@ use crate::proto::{CustomMethod, EntityId, Methods};
 
 /// A daemon, as its connections see it.
 pub(crate) struct Shared {
+    /// The certificates of its listeners.
+    pub(crate) tls: Vec<ServerTls>,
     pub(crate) authority: Arc<dyn Authority>,
     pub(crate) services: HashMap<Box<str>, Arc<Runtime>>,
     pub(crate) custom: HashMap<CustomMethod, CustomHandler>,
@@ -89,6 +92,7 @@ const CLOSED: usize = 64;
 
 impl Shared {
     pub(crate) fn new(
+        tls: Vec<ServerTls>,
         authority: Arc<dyn Authority>,
         services: HashMap<Box<str>, Arc<Runtime>>,
         custom: HashMap<CustomMethod, CustomHandler>,
@@ -97,6 +101,7 @@ impl Shared {
         times: Times,
     ) -> Self {
         Self {
+            tls,
             authority,
             services,
             custom,

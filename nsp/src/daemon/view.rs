@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nossock::transport::tls::{Identity, TlsSetupError};
+
 use super::connection::{Command, EndReason, now};
 use super::driver::{Driver, Terms};
 use super::entity::{Entity, User};
@@ -79,20 +81,32 @@ impl DaemonHandle {
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn connect_local(&self) -> Box<dyn Carrier> {
-        let (theirs, ours) = memory();
+        let (theirs, ours) = memory(); // a daemon that stops drops ours, and theirs is at its end
         self.accept(ours);
         Box::new(theirs)
     }
 
-    /// Serves a connection that somebody else has accepted, by a carrier of the user's own, without SP. `false` if its address has too many already.
+    /// Serves a connection that somebody else has accepted, by a carrier of the user's own, without SP. `false` if its address has too many
+    /// already, or the daemon stops.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn accept(&self, carrier: impl Carrier) -> bool {
+        if self.shared.is_draining() {
+            return false;
+        }
         let address = carrier.peer().address.map(|address| address.ip());
         let Some(seat) = Seat::take(&self.shared, address, None) else { return false };
         self.shared.serve(Box::new(carrier), Terms::default(), seat);
         true
+    }
+
+    /// Presents another certificate from the next handshake on, at every listener that has TLS. Connections that are open stay as they are.
+    ///
+    /// # Errors
+    /// When the certificate cannot be used; listeners that have not been changed by then stay as they are.
+    pub fn reload_tls(&self, identity: &Identity) -> Result<(), TlsSetupError> {
+        self.shared.tls.iter().try_for_each(|tls| tls.reload(identity.clone()))
     }
 
     /// What it has done, and does.

@@ -8,7 +8,7 @@ use nsp::carrier::{Carrier, CarrierEnd};
 use nsp::daemon::{Daemon, DaemonBuilder, DaemonHandle};
 use nsp::machine::{Incoming, Outgoing};
 use nsp::proto::cs::{Answer, Create, Mode, Request};
-use nsp::proto::{Data, EntityId, Failure, Method, Packet, RawJson, RequestId, Status, au, ca};
+use nsp::proto::{Data, EntityId, Failure, Method, Methods, Packet, RawJson, RequestId, Status, au, ca};
 use serde_json::Value;
 
 /// Begins a daemon that is never told to stop.
@@ -28,7 +28,11 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn to(daemon: &DaemonHandle) -> Self {
-        Self { carrier: daemon.connect_local(), heard: VecDeque::new(), n: 0 }
+        Self::over(daemon.connect_local())
+    }
+
+    pub(crate) fn over(carrier: Box<dyn Carrier>) -> Self {
+        Self { carrier, heard: VecDeque::new(), n: 0 }
     }
 
     pub(crate) async fn say(&mut self, packet: Packet) {
@@ -52,7 +56,8 @@ impl Wire {
         let next = poll_fn(|cx| self.carrier.poll_receive(cx));
         match tokio::time::timeout(Duration::from_secs(600), next).await.expect("something comes")? {
             Incoming::Packet(packet) => Ok(packet),
-            other => panic!("{other:?}"),
+            Incoming::Message(message) => Ok(Packet::decode(message, &Methods::default()).unwrap()),
+            other @ Incoming::Sealed(_) => panic!("{other:?}"),
         }
     }
 
@@ -132,6 +137,29 @@ impl Wire {
         let entity = self.create(create).await.unwrap();
         assert_eq!(self.verify(&entity).await, Ok(()));
         entity
+    }
+
+    /// As [`open`](Self::open), on a connection that may be at its end.
+    pub(crate) async fn try_open(&mut self, service: &str) -> Result<EntityId, CarrierEnd> {
+        let create = self.wanting(service, None);
+        let packet = Request::Create(Box::new(create)).encode();
+        self.carrier.start_send(Outgoing::Packet(packet)).unwrap();
+        poll_fn(|cx| self.carrier.poll_flush(cx)).await?;
+        let Answer::Created { result, .. } = Answer::decode(&self.receive().await?).unwrap() else {
+            panic!()
+        };
+        Ok(result.unwrap())
+    }
+
+    /// Whether the connection is closed before it can be used.
+    pub(crate) async fn is_refused(&mut self) -> bool {
+        self.try_open("Echo").await.is_err()
+    }
+
+    /// Calls a function that gives back what it takes, on a new entity.
+    pub(crate) async fn call_echo(&mut self) {
+        let entity = self.open("Echo").await;
+        assert_eq!(self.call(&entity, "echo", Value::from(1)).await, Ok(Value::from(1)));
     }
 
     pub(crate) async fn verify(&mut self, entity: &EntityId) -> Result<(), Box<Failure>> {

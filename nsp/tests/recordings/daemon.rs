@@ -15,20 +15,20 @@ use crate::service::World;
 use crate::testing::{Flow, Message, epoch, flows};
 
 /// Where our daemon says something else than was recorded, and what. Each line belongs to one of the page on compatibility.
-struct Deviation {
+pub(crate) struct Deviation {
     /// Beginning of the name of the recording.
-    flow: &'static str,
+    pub(crate) flow: &'static str,
     /// The step, counted from 0.
-    step: usize,
+    pub(crate) step: usize,
     /// What ours says in its place, with the recorded ids; nothing if it is silent.
-    ours: &'static [&'static str],
+    pub(crate) ours: &'static [&'static str],
 }
 
 const fn deviation(flow: &'static str, step: usize, ours: &'static [&'static str]) -> Deviation {
     Deviation { flow, step, ours }
 }
 
-const DEVIATIONS: &[Deviation] = &[
+pub(crate) const DEVIATIONS: &[Deviation] = &[
     // Metadata without the daemon's key and the ids of users and listeners.
     deviation(
         "ce.",
@@ -309,18 +309,17 @@ impl<'a> Replay<'a> {
         }
         Ok(())
     }
+}
 
-    /// The recorded client's answer to SP leads to the key that the rest is under.
-    fn learn_key(&mut self, plain: &Bytes) {
-        let Ok(packet) = Packet::decode(plain.clone(), &Methods::default()) else { return };
-        if packet.method == Method::Sp && packet.leg == Leg::Answer {
-            let key = ServerKey::from_pem(self.flow.rsa_private_pem.as_ref().unwrap()).unwrap();
-            let answer = sp::Answer::decode(&packet).unwrap();
-            if let Ok(agreed) = accept(&key, &answer, WeakSeeds::Allow) {
-                self.cipher = Some(Cipher::new(&agreed.key));
-            }
-        }
+/// The key that the rest is under, if this is the recorded client's answer to SP.
+pub(crate) fn learned_key(flow: &Flow, plain: &Bytes) -> Option<Cipher> {
+    let packet = Packet::decode(plain.clone(), &Methods::default()).ok()?;
+    if packet.method != Method::Sp || packet.leg != Leg::Answer {
+        return None;
     }
+    let key = ServerKey::from_pem(flow.rsa_private_pem.as_ref().unwrap()).unwrap();
+    let answer = sp::Answer::decode(&packet).unwrap();
+    accept(&key, &answer, WeakSeeds::Allow).ok().map(|agreed| Cipher::new(&agreed.key))
 }
 
 fn replay(flow: &Flow, used: &mut [bool]) -> Vec<String> {
@@ -328,8 +327,8 @@ fn replay(flow: &Flow, used: &mut [bool]) -> Vec<String> {
     let mut differences = Vec::new();
     for (step, message) in flow.messages.iter().enumerate() {
         if message.from_client {
-            if let Some(plain) = &message.plain {
-                replay.learn_key(plain);
+            if let Some(cipher) = message.plain.as_ref().and_then(|plain| learned_key(flow, plain)) {
+                replay.cipher = Some(cipher);
             }
             replay.hear(message);
             continue;

@@ -6,6 +6,7 @@ mod client;
 mod daemon;
 mod ids;
 mod service;
+mod sockets;
 
 #[path = "../../src/testing.rs"]
 mod testing;

@@ -13,7 +13,7 @@ use nsp::proto::{Data, EntityId, Failure, RawJson, ca, cs};
 use serde_json::{Value, json};
 
 /// What the only user is given for the right password.
-const TOKEN: &str = "11111111-2222-4333-8444-555555555555";
+pub(crate) const TOKEN: &str = "11111111-2222-4333-8444-555555555555";
 
 /// Several connections to one daemon, and its services.
 pub(crate) struct World {
@@ -305,7 +305,7 @@ fn to_value(data: Data) -> Value {
     data.into_json().unwrap().to().unwrap()
 }
 
-fn js_type(value: &Value) -> &'static str {
+pub(crate) fn js_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",

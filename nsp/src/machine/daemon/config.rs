@@ -45,7 +45,7 @@ impl Default for Config {
 pub struct Limits {
     /// Largest message before the client has an entity, in bytes. 16 KiB: nothing that comes before is larger than a description.
     pub first_message: usize,
-    /// Largest message after that, in bytes. 1 MiB.
+    /// Largest message after that, in bytes. 1 MiB for a blob, and 64 KiB for what goes with it.
     pub message: usize,
     /// Most entities. 64.
     pub entities: usize,
@@ -65,7 +65,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             first_message: 16 * 1024,
-            message: 1024 * 1024,
+            message: (1024 + 64) * 1024,
             entities: 64,
             logins: 4,
             requests: 256,
