@@ -123,6 +123,19 @@ impl Client {
         }
     }
 
+    /// Gives numbers beyond those of an earlier connection, so that what belongs to one is never taken for the other's.
+    #[must_use]
+    pub const fn numbered_after(mut self, earlier: &Self) -> Self {
+        self.last = earlier.last;
+        self
+    }
+
+    /// Whether SP is done or not wanted: what is sent now is not held.
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        self.link.is_settled()
+    }
+
     /// The key that the daemon has sent and nobody has judged yet.
     #[must_use]
     pub fn offered_key(&self) -> Option<&PublicKey> {
@@ -342,6 +355,12 @@ impl Client {
     /// What is to be sent next.
     pub fn poll_outgoing(&mut self) -> Option<Outgoing> {
         self.link.poll_outgoing()
+    }
+
+    /// Whether something is to be sent.
+    #[must_use]
+    pub fn has_outgoing(&self) -> bool {
+        self.link.has_outgoing()
     }
 
     /// What has happened next.
