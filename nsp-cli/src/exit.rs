@@ -9,7 +9,7 @@ use nossock::{BindError, CloseReason, ConnectError, RecvError, RequestError, Sen
 
 /// Why a program fails. Its text is the one line that is printed.
 #[expect(clippy::exhaustive_enums, reason = "both programs and this library come as one package")]
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Failure {
     /// 1: the remote handler said no. The answer itself has been printed.
     #[error("{0}")]

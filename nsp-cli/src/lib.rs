@@ -3,6 +3,7 @@
 
 pub mod certificate;
 pub mod exit;
+pub mod exit_nsp;
 pub mod files;
 pub mod output;
 pub mod process;

@@ -20,7 +20,7 @@ use nsp_cli::exit::Failure;
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Home {
     /// The folder of contexts, tokens and known daemons, if not the platform's.
-    #[arg(long = "home", value_name = "DIR", env = "NSP_HOME", global = true, help_heading = "Settings")]
+    #[arg(long = "home", value_name = "DIR", env = "NSP_HOME", help_heading = "Settings")]
     home: Option<PathBuf>,
 }
 

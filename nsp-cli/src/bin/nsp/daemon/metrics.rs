@@ -103,7 +103,7 @@ fn text(stats: &Stats) -> String {
         ("connections_cut_total", "counter", "Connections that ended with something lost.", stats.cut),
     ] {
         // Writing to a string does not fail.
-        drop(writeln!(text, "# HELP nsp_{name} {help}\n# TYPE nsp_{name} {kind}\nnsp_{name} {value}"));
+        let _ = writeln!(text, "# HELP nsp_{name} {help}\n# TYPE nsp_{name} {kind}\nnsp_{name} {value}");
     }
     text
 }

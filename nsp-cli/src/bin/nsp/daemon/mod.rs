@@ -127,7 +127,7 @@ async fn serve(plan: Plan, options: &Options, log: &Log) -> Result<(), Failure> 
         })
         .await;
     reloading.abort();
-    drop(stop.send(true));
+    stop.send_replace(true);
     while running.join_next().await.is_some() {}
     if let Err(error) = authority.close().await {
         tracing::error!(%error, "the database of users was not closed");

@@ -61,7 +61,8 @@ impl Group {
         if let Some(pid) =
             self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw)
         {
-            drop(rustix::process::kill_process_group(pid, rustix::process::Signal::KILL));
+            // It may have gone by itself.
+            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
         }
         drop(self.child.start_kill());
     }

@@ -92,7 +92,7 @@ impl Service {
             };
             if first == Outcome::Stopped {
                 self.disconnected();
-                drop(ended.send(true));
+                ended.send_replace(true);
                 // It is told, and read until it ends by itself: a program that waits for its output to be taken never would.
                 let end = async {
                     tokio::join!(
