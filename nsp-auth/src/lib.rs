@@ -3,8 +3,11 @@
 pub mod audit;
 pub mod authority;
 pub mod clock;
+pub mod extract;
 pub mod import;
 pub mod password;
+pub mod policy;
+pub mod psk;
 pub mod store;
 pub mod throttle;
 pub mod token;

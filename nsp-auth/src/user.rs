@@ -347,18 +347,23 @@ pub(crate) fn check_names(names: &Names) -> Result<(), TextError> {
             ("about me", Some(profile.about_me.as_str()), MAX_TEXT),
         ]);
     }
-    for (field, text, limit) in fields {
-        let Some(text) = text else { continue };
-        if text.len() > limit {
-            return Err(TextError::TooLong { field, limit });
-        }
-        // Lines may be broken where there is room for a page.
-        let is_bad = |char: char| char.is_control() && !(limit == MAX_TEXT && matches!(char, '\n' | '\t'));
-        if text.contains(is_bad) {
-            return Err(TextError::Control { field });
-        }
+    fields
+        .into_iter()
+        .try_for_each(|(field, text, limit)| text.map_or(Ok(()), |text| check(field, text, limit)))
+}
+
+/// Checks a line of text.
+pub(crate) fn check_text(field: &'static str, text: &str) -> Result<(), TextError> {
+    check(field, text, MAX_NAME)
+}
+
+fn check(field: &'static str, text: &str, limit: usize) -> Result<(), TextError> {
+    if text.len() > limit {
+        return Err(TextError::TooLong { field, limit });
     }
-    Ok(())
+    // Lines may be broken where there is room for a page.
+    let is_bad = |char: char| char.is_control() && !(limit == MAX_TEXT && matches!(char, '\n' | '\t'));
+    if text.contains(is_bad) { Err(TextError::Control { field }) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::password::{self, HashingBusy, PasswordError};
 use crate::store::{Account, Change, ChangeError, Changed, StoreError};
 use crate::token::{TokenId, TokenRecord};
 use crate::user::{
-    Names, Profile, SUPERUSER, TextError, User, UserId, Username, UsernameError, Who, check_names,
+    Names, Profile, SUPERUSER, TextError, User, UserId, Username, UsernameError, Who, check_names, check_text,
 };
 
 /// The users of an [`Authority`](crate::Authority).
@@ -281,7 +281,7 @@ impl Users {
         who: impl Into<Who>,
         label: &str,
     ) -> Result<(Token, TokenRecord), UserError> {
-        check_names(&Names { display_name: Some(label.into()), ..Names::default() })?;
+        check_text("label", label)?;
         let user = self.find(who).await?.ok_or(ChangeError::NoUser)?;
         let issued = self.core.add_token(&user, label.into(), None).await?;
         audit::changed(&user.name, &self.actor, "token");

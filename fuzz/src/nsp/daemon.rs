@@ -25,10 +25,14 @@ const ECHOES: usize = 24;
 pub fn run(data: &[u8]) {
     let mut world = World::new();
     let mut input = Input(data);
-    for _ in 0..500 {
+    for n in 0..300 {
         let Some(what) = input.byte() else { break };
         world.step(what, &mut input);
+        if n % 16 == 0 {
+            world.compare();
+        }
     }
+    world.compare();
     world.end();
 }
 
@@ -150,12 +154,14 @@ impl World {
             }
             48..=66 => self.serve(on, input.number(), input.number()),
             67..=70 => self.push(on, input),
-            71..=74 => self.group(input),
+            71..=74 => {
+                self.group(input);
+                self.compare();
+            }
             75..=79 => self.wait(input.number()),
             80..=82 => self.ask(on, input.number()),
             _ => self.disconnect(on),
         }
-        self.compare();
     }
 
     /// Any entity that ever was, of whatever connection; or nobody.

@@ -31,7 +31,13 @@ pub fn run(data: &[u8]) {
     let framed = PacketFrame::from(&packet);
     let body: Vec<u8> = framed.head.iter().chain(framed.blob.iter().flatten()).copied().collect();
     match Received::from_frame(framed.name(), framed.kind, body.into()).unwrap() {
-        Received::Packet(back) => assert_eq!(back, packet),
+        Received::Packet(mut back) => {
+            // A frame of kind `j` has to be JSON, so nothing at all becomes `null`.
+            if packet.payload.is_empty() && back.payload.json == "null" {
+                back.payload.json = Bytes::new();
+            }
+            assert_eq!(back, packet);
+        }
         other => panic!("{other:?}"),
     }
     typed::check(&packet);

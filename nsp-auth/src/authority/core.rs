@@ -103,25 +103,25 @@ impl Core {
 
     fn announce(&self, changed: &Changed, ends: Ends) {
         let Changed { before, after, tokens } = changed;
-        if matches!(ends, Ends::Tokens) && tokens.is_empty() {
+        // Nothing that was said before has lost its validity: daemons need not ask again.
+        if ends == Ends::Nothing || ends == Ends::Tokens && tokens.is_empty() {
             return;
         }
         let users: Vec<&User> = before.iter().chain(after).collect();
         self.cache.take_out(&users, tokens);
         let Some(before) = before else { return };
         let user = before.name.to_string();
-        let was_superuser_until_now =
-            after.as_ref().is_none_or(|after| after.is_superuser() != before.is_superuser());
+        let rank_changed = after.as_ref().is_none_or(|after| after.is_superuser() != before.is_superuser());
         match ends {
             Ends::User => self.listeners.tell(&Revoked::User { user }),
-            Ends::Rank if was_superuser_until_now => self.listeners.tell(&Revoked::User { user }),
+            Ends::Rank if rank_changed => self.listeners.tell(&Revoked::User { user }),
             Ends::Tokens => {
                 for hash in tokens {
                     let token = RevokedToken(*hash.as_bytes());
                     self.listeners.tell(&Revoked::Token { user: user.clone(), token });
                 }
             }
-            Ends::Rank | Ends::Nothing => {}
+            Ends::Rank | Ends::Decisions | Ends::Nothing => {}
         }
     }
 
@@ -143,6 +143,8 @@ impl Core {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ends {
     Nothing,
+    /// What was decided about the user.
+    Decisions,
     /// Single tokens.
     Tokens,
     /// All of the user, if that was or will be a superuser.
@@ -160,14 +162,13 @@ impl Ends {
             | Change::Lock(_, true, _)
             | Change::RevokeTokens(..) => Self::User,
             Change::Privilege(..) => Self::Rank,
-            Change::AddToken(..) | Change::RevokeToken(..) | Change::Count(..) | Change::Rehash(..) => {
-                Self::Tokens
-            }
+            Change::AddToken(..) | Change::RevokeToken(..) => Self::Tokens,
+            Change::Roles(..) | Change::Lock(..) => Self::Decisions,
             Change::Create(..)
             | Change::Import(..)
             | Change::Names(..)
-            | Change::Roles(..)
-            | Change::Lock(..) => Self::Nothing,
+            | Change::Count(..)
+            | Change::Rehash(..) => Self::Nothing,
         }
     }
 }

@@ -1,16 +1,20 @@
 //! Logging in, being known by a token, and being cut off.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::common::{
-    DAY, Hand, Heard, PASSWORD, builder, from, judge, login, name, with_superuser, with_user,
-};
 use nsp::authority::{Answer, Authority as _, Denied, Origin, Proved, Revoked};
 use nsp::{Password, Token};
 use nsp_auth::Authority;
 use nsp_auth::password::Cost;
-use nsp_auth::store::{Memory, Sqlite};
-use nsp_auth::token::{Lifetime, TokenHash};
+use nsp_auth::store::{Account, Change, ChangeError, Changed, Counted, Memory, Note, Pending, Sqlite, Store};
+use nsp_auth::token::{Lifetime, TokenHash, TokenRecord};
+use nsp_auth::user::{User, UserId, Username, Who};
+
+use crate::common::{
+    DAY, Hand, Heard, PASSWORD, builder, from, judge, login, name, with_superuser, with_user,
+};
 
 #[tokio::test]
 async fn a_password_is_exchanged_for_a_token_that_proves_its_user_and_nobody_else() {
@@ -246,11 +250,58 @@ async fn failures_are_throttled_over_a_restart_and_pass() {
     assert_eq!(error.to_string(), "too many failures; try again in 90 s");
 }
 
+/// A store that stops answering who somebody is.
+#[derive(Debug, Default)]
+struct Silent {
+    memory: Memory,
+    is_silent: Arc<AtomicBool>,
+}
+
+impl Store for Silent {
+    fn account(&self, who: Who) -> Pending<'_, Option<Account>> {
+        if self.is_silent.load(Ordering::Relaxed) {
+            return Box::pin(std::future::pending());
+        }
+        self.memory.account(who)
+    }
+
+    fn search(&self, prefix: String, after: Option<Username>, most: usize) -> Pending<'_, Vec<User>> {
+        self.memory.search(prefix, after, most)
+    }
+
+    fn token(&self, hash: TokenHash) -> Pending<'_, Option<(TokenRecord, User)>> {
+        self.memory.token(hash)
+    }
+
+    fn tokens(&self, user: UserId) -> Pending<'_, Vec<TokenRecord>> {
+        self.memory.tokens(user)
+    }
+
+    fn counted(&self) -> Pending<'_, Vec<Counted>> {
+        self.memory.counted()
+    }
+
+    fn change(&self, change: Change) -> Pending<'_, Changed, ChangeError> {
+        self.memory.change(change)
+    }
+
+    fn note(&self, note: Note) {
+        self.memory.note(note);
+    }
+
+    fn close(&self) -> Pending<'_, ()> {
+        self.memory.close()
+    }
+}
+
 #[tokio::test]
 async fn a_login_that_is_hung_up_on_is_no_free_guess() {
     let hand = Hand::default();
-    let authority = builder().clock(hand.clone()).open_store(Memory::new()).await.unwrap();
+    let store = Silent::default();
+    let is_silent = store.is_silent.clone();
+    let authority = builder().clock(hand.clone()).open_store(store).await.unwrap();
     with_user(&authority, "alice").await;
+    is_silent.store(true, Ordering::Relaxed);
     for _ in 0..5 {
         let mut attempt = authority.sign_in("alice", Some("wrong".into()), Origin::default());
         let waker = std::task::Waker::noop();
@@ -258,8 +309,11 @@ async fn a_login_that_is_hung_up_on_is_no_free_guess() {
             std::pin::Pin::new(&mut attempt).poll(&mut std::task::Context::from_waker(waker)).is_pending()
         );
     }
+    is_silent.store(false, Ordering::Relaxed);
     let throttled = Denied::Throttled { retry_after: Duration::from_secs(1) };
     assert_eq!(login(&authority, "alice", PASSWORD).await, Err(throttled));
+    hand.pass(Duration::from_secs(1));
+    assert!(login(&authority, "alice", PASSWORD).await.is_ok());
 }
 
 #[tokio::test]
@@ -274,9 +328,9 @@ async fn a_hash_is_replaced_when_parameters_have_risen() {
     let earlier = login(&authority, "alice", PASSWORD).await.unwrap();
     authority.close().await.unwrap();
     let store = Sqlite::open(&path).await.unwrap();
-    let kept = nsp_auth::store::Store::account(&store, name("alice").into()).await.unwrap().unwrap();
+    let kept = store.account(name("alice").into()).await.unwrap().unwrap();
     assert!(kept.password.reveal().starts_with("$argon2id$v=19$m=64,t=2,p=1$"), "{}", kept.password.reveal());
-    nsp_auth::store::Store::close(&store).await.unwrap();
+    store.close().await.unwrap();
     let authority = Authority::builder().cost(risen).open(&path).await.unwrap();
     assert!(login(&authority, "alice", PASSWORD).await.is_ok());
     assert!(judge(&authority, "alice", &earlier).await.is_ok(), "it was the same password all the time");
@@ -369,4 +423,38 @@ async fn without_its_store_nobody_is_let_in() {
     assert_eq!(Denied::Unavailable.to_string(), "the users cannot be looked up now");
     let error = authority.users().lock(name("alice")).await.unwrap_err();
     assert_eq!(error.to_string(), "the store of users is closed");
+}
+
+#[tokio::test]
+async fn wrong_unknown_and_locked_take_the_same_work() {
+    let cost = Cost { memory_kib: 4096, passes: 1 };
+    let authority = Authority::builder().cost(cost).open_store(Memory::new()).await.unwrap();
+    with_user(&authority, "alice").await;
+    with_user(&authority, "bobby").await;
+    authority.users().lock(name("bobby")).await.unwrap();
+    let mut quickest = Vec::new();
+    for (user, password) in [
+        ("alice", Some("wrong")),
+        ("alice", None),
+        ("bobby", Some(PASSWORD)),
+        ("nobody", Some(PASSWORD)),
+        ("%", None),
+    ] {
+        let mut best = Duration::MAX;
+        for n in 0..4_u8 {
+            let begin = std::time::Instant::now();
+            let origin = from(&format!("10.0.{n}.{}", quickest.len()));
+            let answer = authority.sign_in(user, password.map(Password::new), origin).await;
+            best = best.min(begin.elapsed());
+            // Those who had to wait in the throttle did no work; they are told apart, and fewer than five are not there.
+            assert_eq!(answer, Err(Denied::Wrong));
+            if user == "alice" && n == 1 {
+                break;
+            }
+        }
+        quickest.push(best);
+    }
+    let (least, most) = (quickest.iter().min().unwrap(), quickest.iter().max().unwrap());
+    // Without the work one of them would be a thousand times as quick; the machine may be busy.
+    assert!(*most < *least * 5, "{quickest:?}");
 }
