@@ -107,12 +107,35 @@ pub fn issue(
     names: Vec<String>,
     usage: ExtendedKeyUsagePurpose,
 ) -> Result<(String, String), Failure> {
+    issue_for(ca, common_name, names, usage, KeyPair::generate().map_err(failed)?)
+}
+
+/// Issues a certificate for a key that is there, given in PEM, so that whoever knows the daemon by its key goes on knowing it.
+///
+/// # Errors
+/// When a name or the key is none, or the cryptographic library refuses.
+pub fn renew(
+    ca: &Authority,
+    common_name: &str,
+    names: Vec<String>,
+    usage: ExtendedKeyUsagePurpose,
+    key: &str,
+) -> Result<(String, String), Failure> {
+    issue_for(ca, common_name, names, usage, KeyPair::from_pem(key).map_err(failed)?)
+}
+
+fn issue_for(
+    ca: &Authority,
+    common_name: &str,
+    names: Vec<String>,
+    usage: ExtendedKeyUsagePurpose,
+    key: KeyPair,
+) -> Result<(String, String), Failure> {
     let mut leaf = params(common_name, names)?;
     leaf.extended_key_usages = vec![usage];
     leaf.is_ca = IsCa::ExplicitNoCa;
     leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     leaf.use_authority_key_identifier_extension = true;
-    let key = KeyPair::generate().map_err(failed)?;
     let certificate = match ca {
         Authority::New(ca) => leaf.signed_by(&key, ca),
         Authority::Loaded(ca, _) => leaf.signed_by(&key, ca),

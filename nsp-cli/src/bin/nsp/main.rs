@@ -5,6 +5,7 @@ mod daemon;
 mod place;
 mod script;
 mod secret;
+mod shell;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +46,15 @@ enum Command {
     Send(Box<client::call::SendArgs>),
     Listen(Box<client::listen::Args>),
     Services(Box<client::services::Args>),
+    User(Box<client::user::Args>),
+    Token(Box<client::token::Args>),
+    #[command(subcommand)]
+    Trust(client::trust::Command),
+    Ping(Box<client::ping::Args>),
+    Bench(Box<client::bench::Args>),
+    Top(Box<client::top::Args>),
+    Doctor(Box<client::doctor::Args>),
+    Shell(Box<shell::Args>),
     Context {
         #[command(flatten)]
         home: place::Home,
@@ -94,6 +104,14 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Send(args) => in_runtime(client::call::send(*args)),
         Command::Listen(args) => in_runtime(client::listen::run(*args)),
         Command::Services(args) => in_runtime(client::services::run(*args)),
+        Command::User(args) => in_runtime(client::user::run(*args)),
+        Command::Token(args) => in_runtime(client::token::run(*args)),
+        Command::Trust(command) => in_runtime(client::trust::run(command)),
+        Command::Ping(args) => in_runtime(client::ping::run(*args)),
+        Command::Bench(args) => in_runtime(client::bench::run(*args)),
+        Command::Top(args) => in_runtime(client::top::run(*args)),
+        Command::Doctor(args) => in_runtime(client::doctor::run(*args)),
+        Command::Shell(args) => in_runtime(shell::run(*args)),
         Command::Context { home, command } => client::context::run(&home, command),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -4,7 +4,7 @@
 //! There is no keyring: the crate that speaks to all of them needs the desktop's secret service, which servers have not. Tokens are
 //! kept in a file that only its owner may read.
 
-use std::io::{BufRead, BufReader, IsTerminal, Read};
+use std::io::{BufRead as _, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use nsp::Password;
@@ -68,18 +68,15 @@ impl PasswordOptions {
             None => ask(prompt),
         }
     }
+}
 
-    /// A password that is to be set: asked for twice, if it is asked for.
-    pub(crate) fn read_new(&self, prompt: &str) -> Result<Password, Failure> {
-        if let Some(password) = self.given()? {
-            return Ok(password);
-        }
-        let password = ask(prompt)?;
-        if password != ask("Once more: ")? {
-            return Err(Failure::Usage("the two are not the same".to_owned()));
-        }
-        Ok(password)
+/// Asks on the terminal for a password that is to be set, twice.
+pub(crate) fn ask_twice(prompt: &str) -> Result<Password, Failure> {
+    let password = ask(prompt)?;
+    if password != ask("Once more: ")? {
+        return Err(Failure::Usage("the two are not the same".to_owned()));
     }
+    Ok(password)
 }
 
 /// The first line of a file.
@@ -106,17 +103,6 @@ pub(crate) fn ask(prompt: &str) -> Result<Password, Failure> {
 /// Whether there is somebody to ask.
 pub(crate) fn can_ask() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
-}
-
-/// Asks for one line that may be seen.
-pub(crate) fn ask_line(prompt: &str) -> Result<String, Failure> {
-    eprint!("{prompt}");
-    let mut line = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .map_err(|error| Failure::Other(format!("standard input: {error}")))?;
-    Ok(line.trim().to_owned())
 }
 
 fn first_line(from: impl Read) -> Result<Password, String> {

@@ -15,7 +15,7 @@ use nsp_cli::output::{self, printable};
 use nsp_cli::process::stopped;
 use nsp_cli::text::duration;
 
-use super::reach::{Reach, Stay};
+use super::reach::{Reach, Stay, not_open};
 
 /// Print what a service sends: events and data.
 ///
@@ -62,7 +62,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
     // Made before it is opened: a service may greet before it has agreed.
     let mut happenings = opening.happenings();
-    let activity = opening.open().await?;
+    let activity = opening.open().await.map_err(|error| not_open(&args.service, error))?;
     eprintln!("listening to {}", printable(&args.service));
     let start = Instant::now();
     let far = Duration::from_secs(60 * 60 * 24 * 365);

@@ -7,7 +7,9 @@ use std::time::Duration;
 use nossock::transport::tls::{ALPN, ClientTls, ClientTlsBuilder, Identity, TlsError, TlsSetupError};
 use nsp::authority::Answer;
 use nsp::carrier::{Address, CarrierKind, ConnectError, WEB_ALPN};
-use nsp::client::{Activity, Client, Connector, Credentials, DownReason, KnownHosts, Offered, Told, Trust};
+use nsp::client::{
+    Activity, Client, Connector, Credentials, DownReason, KnownHosts, Offered, OpenError, Told, Trust,
+};
 use nsp::proto::au::Notice;
 use nsp::secure::Fingerprint;
 use nsp::{Password, Token};
@@ -132,12 +134,23 @@ impl Session {
         if let Some(user) = &self.target.user {
             opening = opening.owner(user);
         }
-        Ok(opening.open().await?)
+        opening.open().await.map_err(|error| not_open(service, error))
     }
 
     /// Leaves in peace, but not for ever.
     pub(crate) async fn close(self) {
         drop(tokio::time::timeout(Duration::from_secs(5), self.client.close()).await);
+    }
+}
+
+/// Why there is no activity of a service, with the service's name where it is about that.
+pub(crate) fn not_open(service: &str, error: OpenError) -> Failure {
+    match Failure::from(error) {
+        Failure::NoHandler(_) => Failure::NoHandler(format!(
+            "there is no service `{}`: nsp services shows those there are",
+            service.escape_debug()
+        )),
+        failure => failure,
     }
 }
 
@@ -198,6 +211,17 @@ impl Reach {
             result => result.map_err(explain)?,
         };
         Ok(Session { client, target })
+    }
+
+    /// Connects only to see the key, and to remember it if it is confirmed.
+    pub(crate) async fn meet(&self, is_confirmed: bool) -> Result<(), Failure> {
+        let mut target = self.target()?;
+        target.ca = None;
+        let reach =
+            if is_confirmed { Self { trust: Meeting::AcceptNew, ..self.clone() } } else { self.clone() };
+        let client = reach.connector(&target, Stay::Once, true)?.await.map_err(explain)?;
+        client.close().await;
+        Ok(())
     }
 
     /// Whether a daemon may be known by its key instead of by a certificate.
@@ -363,7 +387,6 @@ impl Credentials for Kept {
             Notice::TokenFailed => "the login is not valid any more",
             Notice::PasswordFailed => "the password is wrong",
             Notice::SignIn => "this needs a login",
-            _ => return,
         };
         tracing::debug!(service = told.service, "{text}");
     }

@@ -88,7 +88,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn show(manifest: &Manifest) -> Result<(), Failure> {
+pub(crate) fn show(manifest: &Manifest) -> Result<(), Failure> {
     let name = printable(&manifest.name);
     output::line(format!("{name} {}", printable(&manifest.version)).trim_end())?;
     if !manifest.description.is_empty() {

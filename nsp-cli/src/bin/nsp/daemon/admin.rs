@@ -39,7 +39,7 @@ pub(crate) const NAME: &str = "NoAdmin";
 
 type Result<T = Json<Value>> = std::result::Result<T, Fail>;
 
-pub(super) fn service(authority: Authority) -> Service<Authority> {
+pub(crate) fn service(authority: Authority) -> Service<Authority> {
     let named = || json!({"name": "string"});
     let told = |description: &str, call: Value| FunctionManifest::new(description).call(call);
     let manifest = Manifest::new(NAME)

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use nossock::transport::tls::{Fingerprint, Identity};
-use nsp::secure::ServerKey;
+use nossock::transport::tls::Identity;
+use nsp::secure::{Fingerprint, ServerKey};
 use rcgen::ExtendedKeyUsagePurpose;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -24,15 +24,20 @@ const RENEW_BEFORE: i64 = 30 * 24 * 60 * 60;
 #[derive(Debug, Clone)]
 pub(super) struct Certificate {
     pub(super) identity: Identity,
-    pub(super) fingerprint: Option<Fingerprint>,
+    /// What clients know it by that no CA tells: the SHA-256 of its public key.
+    pub(super) key: Option<Fingerprint>,
     /// Whether it was made just now.
     pub(super) is_new: bool,
 }
 
 impl Certificate {
     fn new(identity: Identity, is_new: bool) -> Self {
-        let fingerprint = identity.certificates().first().map(Fingerprint::of);
-        Self { identity, fingerprint, is_new }
+        let key = identity.certificates().first().and_then(|der| {
+            let (_, cert) = X509Certificate::from_der(der).ok()?;
+            let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, cert.public_key().raw);
+            Some(Fingerprint::from_sha256(hash.as_ref().try_into().ok()?))
+        });
+        Self { identity, key, is_new }
     }
 
     /// Reads those of the configuration.
@@ -51,12 +56,12 @@ impl Certificate {
             return Self::read(&cert, &key);
         }
         let ca = authority(data)?;
-        let (pem, key_pem) = certificate::issue(
-            &ca,
-            "nsp daemon",
-            wanted.into_iter().collect(),
-            ExtendedKeyUsagePurpose::ServerAuth,
-        )?;
+        let (names, usage) = (wanted.into_iter().collect(), ExtendedKeyUsagePurpose::ServerAuth);
+        // The key stays when the certificate does not: clients may know the daemon by it.
+        let (pem, key_pem) = match files::read_if_there(&key)? {
+            Some(old) => certificate::renew(&ca, "nsp daemon", names, usage, &old)?,
+            None => certificate::issue(&ca, "nsp daemon", names, usage)?,
+        };
         let chain = format!("{pem}{}", ca.certificate());
         // The key first: a certificate without its key would be taken for a good one at the next start.
         files::write_private(&key, key_pem.as_bytes())?;
@@ -136,11 +141,15 @@ mod tests {
         let first = Certificate::generated(&data, &[]).unwrap();
         let second = Certificate::generated(&data, &[]).unwrap();
         assert!(first.is_new && !second.is_new);
-        assert_eq!(first.fingerprint, second.fingerprint);
+        assert_eq!(first.key, second.key);
         let ca = std::fs::read(data.file("ca.pem")).unwrap();
         let third =
             Certificate::generated(&data, &["chat.example.org".to_owned(), "10.0.0.1".to_owned()]).unwrap();
         assert!(third.is_new, "a name was missing");
+        assert!(
+            third.key.is_some() && third.key == first.key,
+            "who knows the daemon by its key goes on knowing it"
+        );
         assert_eq!(std::fs::read(data.file("ca.pem")).unwrap(), ca, "clients trust the same CA as before");
         assert!(!Certificate::generated(&data, &["10.0.0.1".to_owned()]).unwrap().is_new);
         for name in ["ca.key", "tls.key"] {

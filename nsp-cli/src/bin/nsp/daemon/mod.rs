@@ -15,7 +15,7 @@ mod systemd;
 use std::sync::Arc;
 
 use nossock::transport::tls::{ALPN, ServerTls};
-use nsp::carrier::WEB_ALPN;
+use nsp::carrier::{Address, WEB_ALPN};
 use nsp::daemon::{BindError, Daemon, DaemonHandle, Drained, Limits, Listen};
 use nsp::secure::ServerKey;
 use nsp::{DaemonKey, Password};
@@ -226,8 +226,8 @@ fn greet(plan: &Plan, daemon: &Daemon, certificate: &Certificate, password: Opti
     for address in &addresses {
         eprintln!("listening {address}");
     }
-    if let (Some(fingerprint), true) = (certificate.fingerprint, certificate.is_new) {
-        eprintln!("certificate {fingerprint}");
+    if let (Some(key), true) = (certificate.key, addresses.iter().any(Address::is_tls)) {
+        eprintln!("key {key}");
     }
     if let Some(password) = password {
         eprintln!(
