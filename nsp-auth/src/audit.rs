@@ -4,13 +4,11 @@
 //!
 //! | field | what |
 //! |---|---|
-//! | `event` | `login`, `proof`, `refused`, `throttled`, `revoked`, `user`, `import`, `policy` |
+//! | `event` | `login`, `proof`, `refused`, `throttled`, `revoked`, `user`, `import` |
 //! | `user` | who it is about; what a peer claims is shown escaped, and cut at 64 characters |
 //! | `address` | from where it was asked, or `local` |
 //! | `reason` | why it was refused: `unknown`, `locked`, `password`, `token`, `busy` |
 //! | `change` | what was changed of a user: `created`, `removed`, `renamed`, `password`, `privilege`, `names`, `roles`, `locked`, `unlocked`, `token` (one was made) |
-//! | | of the policy: `set`, `replaced`, `removed`, `refused` (the file has mistakes, and the old one holds on) |
-//! | `rules`, `path` | of a policy: how many, and from which file |
 //! | `actor` | who changed it |
 //! | `token` | the id of a token, of which it says nothing |
 //! | `retry_after` | seconds until it may be tried again |
