@@ -9,5 +9,6 @@ mod layers;
 mod login;
 mod no_user;
 mod policies;
+mod races;
 mod stores;
 mod users;
