@@ -141,7 +141,7 @@ impl Core {
     pub(super) fn give_up(&mut self, call: CallKey, wakes: &mut Vec<Waker>) {
         if let (Some(Slot::Waiting(_)), Some(machine)) = (self.slots.remove(&call), &mut self.machine) {
             machine.give_up(call);
-            if machine.has_outgoing() {
+            if machine.backlog() > 0 {
                 self.poke(wakes);
             }
         }

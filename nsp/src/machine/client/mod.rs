@@ -357,10 +357,10 @@ impl Client {
         self.link.poll_outgoing()
     }
 
-    /// Whether something is to be sent.
+    /// How many messages are to be sent: above what callers may begin, it is the daemon that makes us say so much.
     #[must_use]
-    pub fn has_outgoing(&self) -> bool {
-        self.link.has_outgoing()
+    pub fn backlog(&self) -> usize {
+        self.link.backlog()
     }
 
     /// What has happened next.
