@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
@@ -11,6 +10,7 @@ use super::state::{ActivityEnd, ActivityState};
 use crate::machine::client::{
     self as machine, ActivityKey, CallKey, Declined, Event, Open, QuestionKey, Reply,
 };
+use crate::machine::numbered::NumberMap;
 use crate::proto::au::{Notice, Question};
 use crate::proto::{EntityId, Packet};
 use crate::secret::Token;
@@ -33,10 +33,10 @@ pub(super) struct Core {
     pub(super) closing: bool,
     /// Those who wait for a connection without having an activity.
     pub(super) waiting: usize,
-    pub(super) activities: HashMap<u64, Activity>,
-    pub(super) keys: HashMap<ActivityKey, u64>,
+    pub(super) activities: NumberMap<u64, Activity>,
+    pub(super) keys: NumberMap<ActivityKey, u64>,
     pub(super) last_activity: u64,
-    pub(super) slots: HashMap<CallKey, Slot>,
+    pub(super) slots: NumberMap<CallKey, Slot>,
     pub(super) packets: Option<mpsc::Sender<Packet>>,
     pub(super) ignored: u64,
 }
@@ -141,7 +141,7 @@ impl Core {
     pub(super) fn give_up(&mut self, call: CallKey, wakes: &mut Vec<Waker>) {
         if let (Some(Slot::Waiting(_)), Some(machine)) = (self.slots.remove(&call), &mut self.machine) {
             machine.give_up(call);
-            if machine.has_outgoing() {
+            if machine.backlog() > 0 {
                 self.poke(wakes);
             }
         }
