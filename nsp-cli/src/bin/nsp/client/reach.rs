@@ -10,6 +10,7 @@ use nsp::carrier::{Address, CarrierKind, ConnectError, WEB_ALPN};
 use nsp::client::{
     Activity, Client, Connector, Credentials, DownReason, KnownHosts, Offered, OpenError, Told, Trust,
 };
+use nsp::machine::SpMode;
 use nsp::proto::au::Notice;
 use nsp::secure::Fingerprint;
 use nsp::{Password, Token};
@@ -219,7 +220,12 @@ impl Reach {
         target.ca = None;
         let reach =
             if is_confirmed { Self { trust: Meeting::AcceptNew, ..self.clone() } } else { self.clone() };
-        let client = reach.connector(&target, Stay::Once, true)?.await.map_err(explain)?;
+        let mut connector = reach.connector(&target, Stay::Once, true)?;
+        if !target.address.is_tls() {
+            // On this machine it would go without, and no key would be seen.
+            connector = connector.sp(SpMode::Required);
+        }
+        let client = connector.await.map_err(explain)?;
         client.close().await;
         Ok(())
     }
