@@ -64,7 +64,7 @@ fn listeners_say_where_they_are_and_all_carriers_work() {
     assert_eq!(schemes, ["nsps", "nsp", "ws", "wss", "noservice", "noservice"]);
     for url in &daemon.urls {
         assert!(!url.ends_with(":0"), "{url}");
-        let (status, listed, error) = daemon.run(&["services", "--url", url]);
+        let (status, listed, error) = daemon.run(&["services", "--url", url, "--trust", "accept-new"]);
         assert_eq!((status, error.as_str()), (0, ""), "{url}");
         assert!(listed.contains("NoActivity") && listed.contains("NoShell"), "{listed}");
     }

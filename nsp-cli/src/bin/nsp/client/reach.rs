@@ -54,8 +54,8 @@ pub(crate) struct Reach {
     #[arg(long, value_name = "FILE", env = "NSP_CA", help_heading = "Trust")]
     ca: Option<PathBuf>,
 
-    /// Trust the daemon with this key, SHA256:… as `nsp trust` and the daemon show it, and no other.
-    #[arg(long, value_name = "KEY", env = "NSP_PIN", conflicts_with = "ca", help_heading = "Trust")]
+    /// Trust the daemon with this key, SHA256:… as `nsp trust` and the daemon show it, and no other; whatever --ca says.
+    #[arg(long, value_name = "KEY", env = "NSP_PIN", help_heading = "Trust")]
     pin: Option<String>,
 
     /// What to do about a daemon that is met for the first time, and that nobody vouches for. One whose key has changed is refused whatever this says.
@@ -63,7 +63,7 @@ pub(crate) struct Reach {
     trust: Meeting,
 
     /// Accept any key. Whoever sits in between reads and changes everything.
-    #[arg(long, env = "NSP_INSECURE", conflicts_with_all = ["ca", "pin"], help_heading = "Trust")]
+    #[arg(long, env = "NSP_INSECURE", help_heading = "Trust")]
     insecure: bool,
 
     /// The name that the certificate has to carry, if not that of the URL.
