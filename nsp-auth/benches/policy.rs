@@ -16,7 +16,7 @@ fn main() {
     let policy = Policy::from_toml(&text).unwrap();
     assert_eq!(policy.rule_count(), 1000);
     let names: Vec<(String, String)> =
-        (0..2000).map(|n| (format!("Service{}", n % 100), format!("function{}", n % 20))).collect();
+        (0..2000_u32).map(|n| (format!("Service{}", n % 100), format!("function{}", n / 100))).collect();
     let asked: Vec<Access<'_>> = names
         .iter()
         .map(|(service, function)| Access::new(Some("alice"), Action::Call, service).name(function))
@@ -55,8 +55,8 @@ fn written() -> String {
         for (key, count) in [("grants", 18), ("denies", 2)] {
             writeln!(text, "{key} = [").unwrap();
             for n in 0..count {
-                let service = (role * 7 + n * 11) % 100;
-                let star = if n % 5 == 0 { "*" } else { "" };
+                let (service, star) =
+                    if n % 5 == 0 { (role % 10, "*") } else { ((role * 7 + n * 11) % 100, "") };
                 let may = ["read", "update", "create:own", "delete"].iter().cycle().nth(n).unwrap();
                 writeln!(
                     text,

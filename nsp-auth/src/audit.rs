@@ -4,15 +4,19 @@
 //!
 //! | field | what |
 //! |---|---|
-//! | `event` | `login`, `proof`, `refused`, `throttled`, `revoked`, `user`, `import` |
+//! | `event` | `login`, `proof`, `refused`, `throttled`, `revoked`, `user`, `import`, `forbidden`, `policy` |
 //! | `user` | who it is about; what a peer claims is shown escaped, and cut at 64 characters |
 //! | `address` | from where it was asked, or `local` |
 //! | `reason` | why it was refused: `unknown`, `locked`, `password`, `token`, `busy` |
 //! | `change` | what was changed of a user: `created`, `removed`, `renamed`, `password`, `privilege`, `names`, `roles`, `locked`, `unlocked`, `token` (one was made) |
+//! | | of the policy: `set`, `replaced`, `removed`, `refused` (the file has mistakes, and the old one holds on) |
+//! | `rules`, `path` | of a policy: how many, and from which file |
 //! | `actor` | who changed it |
 //! | `token` | the id of a token, of which it says nothing |
 //! | `retry_after` | seconds until it may be tried again |
 //! | `count` | how many |
+//! | `action`, `service`, `function` | what a user who was proved may not do |
+//! | `loaded` | whether the policy that was read again holds now |
 //!
 //! None of them is a secret. The reasons go further than what a peer is told: whoever reads this knows which users exist.
 
@@ -20,7 +24,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use nsp::authority::Origin;
+use nsp::authority::{Access, Origin};
 use tracing::{info, warn};
 
 use crate::token::TokenId;
@@ -80,6 +84,16 @@ pub(crate) fn changed(user: &Username, actor: &str, change: &'static str) {
 
 pub(crate) fn imported(actor: &str, count: usize) {
     info!(target: TARGET, event = "import", actor = %Claimed(actor), count);
+}
+
+pub(crate) fn forbidden(access: &Access<'_>) {
+    let user = Claimed(access.user.unwrap_or_default());
+    let (service, name) = (Claimed(access.service), Claimed(access.name.unwrap_or_default()));
+    info!(target: TARGET, event = "forbidden", %user, action = ?access.action, %service, function = %name);
+}
+
+pub(crate) fn policy(actor: &str, is_loaded: bool) {
+    info!(target: TARGET, event = "policy", actor = %Claimed(actor), loaded = is_loaded);
 }
 
 #[cfg(test)]

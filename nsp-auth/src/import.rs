@@ -184,13 +184,8 @@ impl Users {
         let now = self.core.now();
         let mut accounts = Vec::with_capacity(candidates.len());
         for Candidate { mut user, hmac, .. } in candidates {
-            let password = loop {
-                match self.core.hasher.wrap(hmac, key.clone()).await {
-                    Ok(password) => break password,
-                    // Logins come first.
-                    Err(_) => tokio::task::yield_now().await,
-                }
-            };
+            // It fails only where the runtime ends.
+            let password = self.core.hasher.wrap(hmac, key.clone()).await.map_err(|_| StoreError::Closed)?;
             user.locked = hmac == default;
             user.modified = now;
             accounts.push(Account { user, password });

@@ -5,6 +5,7 @@ pub mod authority;
 pub mod clock;
 pub mod extract;
 pub mod import;
+pub mod no_user;
 pub mod password;
 pub mod policy;
 pub mod psk;

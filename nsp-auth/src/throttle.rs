@@ -138,7 +138,7 @@ impl Key {
     }
 }
 
-/// What is kept of a counter over a restart.
+/// What is kept of a counter over a restart. One that counts nothing, neither a failure nor a login, need not be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "stores read and write these")]
 pub struct Counted {
@@ -148,8 +148,16 @@ pub struct Counted {
     pub failures: u32,
     /// When the last one was.
     pub failed: Timestamp,
-    /// When the last login was, for an account from a network.
+    /// When the last login was, for an account from a network; [`Timestamp::EPOCH`] if there was none.
     pub succeeded: Timestamp,
+}
+
+impl Counted {
+    /// Whether it counts nothing, and need not be kept.
+    #[must_use]
+    pub fn is_void(&self) -> bool {
+        self.failures == 0 && self.succeeded == Timestamp::EPOCH
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -192,6 +200,8 @@ pub(crate) struct Throttle {
     accounts: HashMap<Key, Counter>,
     networks: HashMap<Key, Counter>,
     pairs: HashMap<Key, Counter>,
+    /// Counters that had to go, and that the store is still to be told of.
+    gone: Vec<Key>,
 }
 
 /// An attempt that was admitted, and has to be settled.
@@ -300,10 +310,19 @@ impl Throttle {
                     succeeded: after.succeeded,
                 });
             }
-            if self.table(key).get(&key).is_some_and(|counter| counter.is_void(&settings, now)) {
+            if after.is_void(&settings, now) {
                 self.table(key).remove(&key);
             }
         }
+        let void = |key: Key| Counted {
+            key: key.to_bytes(),
+            failures: 0,
+            failed: Timestamp::EPOCH,
+            succeeded: Timestamp::EPOCH,
+        };
+        // Unless they have come back.
+        let gone = std::mem::take(&mut self.gone);
+        changed.extend(gone.into_iter().filter(|key| !self.table(*key).contains_key(key)).map(void));
         changed
     }
 
@@ -339,21 +358,27 @@ impl Throttle {
         let (settings, mut counter) = (self.settings, self.counter(key, now));
         change(&mut counter);
         let table = self.table(key);
+        let mut gone = Vec::new();
         if !table.contains_key(&key) && table.len() >= settings.capacity {
-            make_room(table, &settings, now);
+            gone = make_room(table, &settings, now);
         }
         table.insert(key, counter);
+        self.gone.append(&mut gone);
     }
 }
 
-/// Looks at every counter, which takes less time than the hash without which nobody gets here.
-fn make_room(table: &mut HashMap<Key, Counter>, settings: &Settings, now: Timestamp) {
-    table.retain(|_, counter| !counter.is_void(settings, now));
+/// Looks at every counter, which takes less time than the hash without which nobody gets here. Those that went come back, so that
+/// the store is not left with what memory had no room for.
+fn make_room(table: &mut HashMap<Key, Counter>, settings: &Settings, now: Timestamp) -> Vec<Key> {
+    let mut gone: Vec<_> =
+        table.extract_if(|_, counter| counter.is_void(settings, now)).map(|(key, _)| key).collect();
     if table.len() >= settings.capacity
         && let Some((&least, _)) = table.iter().min_by_key(|(_, counter)| counter.worth())
     {
         table.remove(&least);
+        gone.push(least);
     }
+    gone
 }
 
 impl Attempt {

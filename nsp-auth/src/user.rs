@@ -315,12 +315,26 @@ pub enum TextError {
         /// Most bytes.
         limit: usize,
     },
+    /// There are too many roles.
+    #[error("a user has at most {MAX_ROLES} roles")]
+    TooManyRoles,
     /// It has characters that no terminal should see.
     #[error("the {field} has a control character")]
     Control {
         /// Which.
         field: &'static str,
     },
+}
+
+/// Most roles of a user. 16: they are looked through at every decision.
+pub const MAX_ROLES: usize = 16;
+
+/// Checks the names of roles.
+pub(crate) fn check_roles(roles: &[String]) -> Result<(), TextError> {
+    if roles.len() > MAX_ROLES {
+        return Err(TextError::TooManyRoles);
+    }
+    roles.iter().try_for_each(|role| check("name of a role", role, Username::MAX_LENGTH))
 }
 
 /// Most bytes of a name. 256: the longest real ones have half of that.

@@ -10,7 +10,8 @@ use crate::password::{self, HashingBusy, PasswordError};
 use crate::store::{Account, Change, ChangeError, Changed, StoreError};
 use crate::token::{TokenId, TokenRecord};
 use crate::user::{
-    Names, Profile, SUPERUSER, TextError, User, UserId, Username, UsernameError, Who, check_names, check_text,
+    Names, Profile, SUPERUSER, TextError, User, UserId, Username, UsernameError, Who, check_names,
+    check_roles, check_text,
 };
 
 /// The users of an [`Authority`](crate::Authority).
@@ -130,6 +131,7 @@ impl Users {
         let NewUser { name, password, privilege, must_change_password, names, roles } = new;
         self.core.settings.rules.check(&password, Some(&name))?;
         check_names(&names)?;
+        check_roles(&roles)?;
         let password = self.core.hasher.hash(password).await?;
         let now = self.core.now();
         let mut user = User::new(UserId::random(), name, privilege, now);
@@ -238,8 +240,9 @@ impl Users {
     ///
     /// # Errors
     ///
-    /// When there is no such user.
+    /// When there is no such user, or there are more than [`MAX_ROLES`](crate::user::MAX_ROLES).
     pub async fn set_roles(&self, who: impl Into<Who>, roles: Vec<String>) -> Result<User, UserError> {
+        check_roles(&roles)?;
         self.edit(Change::Roles(who.into(), roles, self.core.now()), "roles").await
     }
 

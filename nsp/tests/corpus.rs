@@ -12,6 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nsp::proto::{Methods, Packet, text};
+use proptest::prelude::*;
 
 /// Makes the seeds anew instead of comparing them, when this variable is set.
 const WRITE: &str = "NOSSOCK_WRITE_SEEDS";
@@ -44,21 +45,36 @@ fn every_seed_passes_its_target() {
     }
 }
 
-/// Bytes that nobody chose, for every target: a short form of what the fuzzer does, and always the same.
-#[test]
-fn every_target_takes_bytes_that_nobody_chose() {
-    let mut state = 1_u64;
-    let mut next = move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33).to_le_bytes()[0]
-    };
-    for (target, run) in targets::TARGETS {
-        for n in 0..400 {
-            let bytes: Vec<u8> = (0..n % 160).map(|_| next()).collect();
-            println!("{target} {n}");
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Steps that nobody chose, for the machines and their models: a short form of what the fuzzer does.
+    #[test]
+    fn machines_keep_to_their_models_whatever_happens(steps in proptest::collection::vec(any_step(), 0..120)) {
+        let steps = steps.concat();
+        targets::daemon::run(&steps);
+        targets::client::run(&steps);
+    }
+
+    #[test]
+    fn every_target_takes_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        for (_, run) in targets::TARGETS {
             run(&bytes);
         }
     }
+}
+
+/// Four bytes: most of the steps read as many, and those that make sense come more often.
+fn any_step() -> impl Strategy<Value = Vec<u8>> {
+    let few = || 0_u8..12;
+    prop_oneof![
+        6 => (0_u8..3, 0_u8..9, few(), few()).prop_map(|(on, what, entity, size)| vec![on, what, entity, size]),
+        6 => (144_u8..147, few(), few()).prop_map(|(on, which, how)| vec![on, which, how]),
+        1 => (201_u8..213, few(), few()).prop_map(|(on, what, which)| vec![on, what, which]),
+        2 => (213_u8..225, few(), few(), few()).prop_map(|(on, what, which, group)| vec![on, what, which, group]),
+        1 => (225_u8..240, any::<u8>()).prop_map(|(on, seconds)| vec![on, seconds]),
+        2 => proptest::collection::vec(any::<u8>(), 4),
+    ]
 }
 
 /// A target that took everything for right would pass any seed: so it is shown something wrong.

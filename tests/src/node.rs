@@ -74,6 +74,22 @@ impl Original {
         Node::start("bare.js").await
     }
 
+    /// Starts `websocket.js`, which speaks NSP with the package `ws`.
+    ///
+    /// # Cancel safety
+    /// Dropping it kills what was started.
+    pub async fn start_websocket(&self) -> Node {
+        Node::start("websocket.js").await
+    }
+
+    /// Starts `noservice.js`, a NoService client written by hand.
+    ///
+    /// # Cancel safety
+    /// Dropping it kills what was started.
+    pub async fn start_noservice(&self) -> Node {
+        Node::start("noservice.js").await
+    }
+
     /// Starts a server of the original, without routes, and says its port.
     ///
     /// # Cancel safety

@@ -13,6 +13,7 @@ use super::Authority;
 use super::core::{Core, Settings};
 use crate::clock::{Clock, SystemClock};
 use crate::password::{Cost, CostError, PasswordRules};
+use crate::policy::Policies;
 use crate::store::{Sqlite, Store, StoreError};
 use crate::throttle;
 use crate::token::Lifetime;
@@ -25,6 +26,7 @@ pub struct Builder {
     throttle: throttle::Settings,
     daemon_key: Option<DaemonKey>,
     clock: Arc<dyn Clock>,
+    policies: Policies,
     settings: Settings,
 }
 
@@ -35,6 +37,7 @@ impl Builder {
             throttle: throttle::Settings::default(),
             daemon_key: None,
             clock: Arc::new(SystemClock::default()),
+            policies: Policies::none(),
             settings: Settings {
                 rules: PasswordRules::default(),
                 user_tokens: Lifetime::USER,
@@ -104,6 +107,13 @@ impl Builder {
         self
     }
 
+    /// Has a policy decide who may do what: what it does not grant is denied. Without one everything is permitted, and functions
+    /// guard themselves. Users have the roles of the policy, those of their own, and `superuser` if they are.
+    pub fn policies(mut self, policies: Policies) -> Self {
+        self.policies = policies;
+        self
+    }
+
     /// Takes the time from somewhere else, for tests.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
@@ -149,7 +159,9 @@ impl Builder {
     }
 
     async fn with(self, store: impl Store) -> Result<Authority, OpenError> {
-        let core = Core::open(Arc::new(store), self.cost, self.throttle, self.clock, self.settings).await?;
+        let core =
+            Core::open(Arc::new(store), self.cost, self.throttle, self.clock, self.policies, self.settings)
+                .await?;
         Ok(Authority::new(core))
     }
 }

@@ -8,12 +8,12 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::token::{TokenHash, TokenRecord};
-use crate::user::{User, Username};
+use crate::user::{MAX_ROLES, User, Username};
 
 /// How many tokens are remembered. 65,536, some 16 MiB: as many connections as a daemon has.
 const TOKENS: usize = 65_536;
@@ -24,12 +24,12 @@ const SHARDS: usize = 16;
 /// How exact the time of a token's last use is. A minute: more would be a write at every call.
 pub(super) const USED: Duration = Duration::from_secs(60);
 
-/// Tokens that are good, and what users may do.
+/// Tokens that are good, and what users are.
 #[derive(Debug)]
 pub(super) struct Cache {
     epoch: AtomicU64,
     tokens: [RwLock<HashMap<TokenHash, Known>>; SHARDS],
-    users: RwLock<HashMap<Username, i64>>,
+    users: RwLock<HashMap<Username, Arc<Rank>>>,
 }
 
 #[derive(Debug)]
@@ -40,6 +40,37 @@ struct Known {
     idle: Duration,
     /// The last use that the store was told of, in milliseconds.
     used: AtomicI64,
+}
+
+/// What a user is, as far as decisions go.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Rank {
+    pub(super) privilege: i64,
+    roles: Vec<String>,
+}
+
+/// The role of superusers in a policy; they have it without being given it.
+const SUPERUSER: &str = "superuser";
+
+impl Rank {
+    pub(super) fn of(user: &User) -> Arc<Self> {
+        let mut roles = user.roles.clone();
+        if user.is_superuser() {
+            roles.push(SUPERUSER.into());
+        }
+        Arc::new(Self { privilege: user.privilege, roles })
+    }
+
+    /// Calls with the roles, without an allocation.
+    pub(super) fn with_roles<T>(&self, call: impl FnOnce(&[&str]) -> T) -> T {
+        let mut roles = [""; MAX_ROLES + 1];
+        let mut count = 0;
+        for (place, role) in roles.iter_mut().zip(&self.roles) {
+            *place = role;
+            count += 1;
+        }
+        call(roles.get(..count).unwrap_or_default())
+    }
 }
 
 /// What is known of a token.
@@ -92,17 +123,17 @@ impl Cache {
         }
     }
 
-    /// What a user may do.
-    pub(super) fn privilege(&self, user: &Username) -> Option<i64> {
-        read(&self.users).get(user).copied()
+    /// What a user is, as far as decisions go.
+    pub(super) fn rank(&self, user: &Username) -> Option<Arc<Rank>> {
+        read(&self.users).get(user).cloned()
     }
 
-    /// Remembers what a user may do, as of that epoch.
-    pub(super) fn put_privilege(&self, user: &Username, privilege: i64, epoch: u64) {
+    /// Remembers what a user is, as of that epoch.
+    pub(super) fn put_rank(&self, user: &Username, rank: &Arc<Rank>, epoch: u64) {
         let mut users = write(&self.users);
         if self.epoch() == epoch {
             make_room(&mut users, USERS);
-            users.insert(user.clone(), privilege);
+            users.insert(user.clone(), rank.clone());
         }
     }
 
@@ -151,6 +182,18 @@ mod tests {
         Username::parse("alice").unwrap()
     }
 
+    fn rank() -> Arc<Rank> {
+        Rank::of(&User::new(UserId::random(), name(), 0, Timestamp::EPOCH))
+    }
+
+    #[test]
+    fn superusers_have_a_role_that_nobody_gives_them() {
+        rank().with_roles(|roles| assert_eq!(roles, ["superuser"]));
+        let mut user = User::new(UserId::random(), name(), 1, Timestamp::EPOCH);
+        user.roles = vec!["a".into(), "b".into()];
+        Rank::of(&user).with_roles(|roles| assert_eq!(roles, ["a", "b"]));
+    }
+
     fn record(now: Timestamp) -> TokenRecord {
         TokenRecord::new(
             TokenHash::of(&token::random()),
@@ -169,8 +212,8 @@ mod tests {
         cache.take_out(&[], &[token.hash]);
         cache.put_token(&token, &name(), epoch);
         assert_eq!(cache.token(&token.hash, "alice", now), None);
-        cache.put_privilege(&name(), 0, epoch);
-        assert_eq!(cache.privilege(&name()), None);
+        cache.put_rank(&name(), &rank(), epoch);
+        assert_eq!(cache.rank(&name()), None);
         // One after it is.
         cache.put_token(&token, &name(), cache.epoch());
         assert!(matches!(cache.token(&token.hash, "ALICE", now), Some(Found::Good { .. })));
@@ -188,7 +231,7 @@ mod tests {
         let total: usize = cache.tokens.iter().map(|shard| read(shard).len()).sum();
         assert!(total <= TOKENS, "{total}");
         for n in 0..USERS + 100 {
-            cache.put_privilege(&Username::parse(&format!("user{n}")).unwrap(), 1, 0);
+            cache.put_rank(&Username::parse(&format!("user{n}")).unwrap(), &rank(), 0);
         }
         assert_eq!(read(&cache.users).len(), USERS);
     }

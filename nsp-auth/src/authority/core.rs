@@ -12,6 +12,7 @@ use super::cache::Cache;
 use super::revoked::Listeners;
 use crate::clock::{Clock, Timestamp, Watch};
 use crate::password::{Cost, Hasher, PasswordRules};
+use crate::policy::Policies;
 use crate::store::{Change, ChangeError, Changed, Note, Store, StoreError};
 use crate::throttle::{self, Throttle};
 use crate::token::Lifetime;
@@ -42,6 +43,7 @@ pub(crate) struct Core {
     pub(crate) settings: Settings,
     pub(super) cache: Cache,
     pub(super) listeners: Listeners,
+    pub(super) policies: Arc<Policies>,
     throttle: Mutex<Throttle>,
     throttle_settings: throttle::Settings,
     watch: Watch,
@@ -54,6 +56,7 @@ impl Core {
         cost: Cost,
         throttle_settings: throttle::Settings,
         clock: Arc<dyn Clock>,
+        policies: Policies,
         settings: Settings,
     ) -> Result<Arc<Self>, StoreError> {
         let counted = store.counted().await?;
@@ -65,6 +68,7 @@ impl Core {
             settings,
             cache: Cache::new(),
             listeners: Listeners::default(),
+            policies: Arc::new(policies),
             throttle: Mutex::new(Throttle::new(throttle_settings, counted)),
             throttle_settings,
             watch: Watch::new(clock),

@@ -10,15 +10,16 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use nsp::authority::{Answer, Denied, Origin, Proved, Revoked};
+use nsp::authority::{Access, Answer, Denied, Origin, Permission, Proved, Revoked};
 use nsp::{DaemonKey, Password, Token};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 pub use self::builder::{Builder, OpenError};
-use self::cache::{Found, USED};
+use self::cache::{Found, Rank, USED};
 use self::core::{Core, unavailable};
 use crate::audit;
+use crate::policy::{Explanation, Policies, PolicyError, Subject};
 use crate::store::{Note, StoreError};
 use crate::token::TokenHash;
 use crate::user::{SUPERUSER, Username};
@@ -70,6 +71,12 @@ impl Authority {
         &self.users
     }
 
+    /// How many passwords were checked against a hash since it was opened: what logins have cost, right or wrong.
+    #[must_use]
+    pub fn passwords_checked(&self) -> u64 {
+        self.core.hasher.checked()
+    }
+
     /// Waits until all changes are on the disk, and lets go of the database. Whatever is asked afterwards is refused as unavailable.
     ///
     /// # Errors
@@ -81,6 +88,61 @@ impl Authority {
     /// Dropped, it may or may not be closed; calling it again is harmless.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.core.store.close().await
+    }
+
+    /// The policy, if there is one.
+    #[must_use]
+    pub fn policies(&self) -> &Policies {
+        &self.core.policies
+    }
+
+    /// Reads the policy from its file again, on behalf of `actor`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is no policy. Then the one that held holds on.
+    pub async fn reload_policy(&self, actor: &str) -> Result<(), PolicyError> {
+        let policies = self.core.policies.clone();
+        let reading = tokio::task::spawn_blocking(move || policies.reload());
+        // Where the runtime ends before it was read, nobody asks any more.
+        let result = reading.await.unwrap_or(Ok(()));
+        audit::policy(actor, result.is_ok());
+        result
+    }
+
+    /// Which rule of the policy decides about an access of a user, or of nobody; `None` without a policy.
+    ///
+    /// # Errors
+    ///
+    /// When the users cannot be looked up.
+    pub async fn explain(&self, access: &Access<'_>) -> Result<Option<Explanation>, Denied> {
+        let policies = &self.core.policies;
+        let rank = match access.user.map(Username::parse) {
+            Some(Ok(name)) => self.rank(&name).await?,
+            _ => None,
+        };
+        Ok(match rank {
+            Some(rank) => rank.with_roles(|roles| policies.explain(&Subject::of(access, roles), access)),
+            None => policies.explain(&Subject::of(access, &[]), access),
+        })
+    }
+
+    fn decide(&self, access: &Access<'_>, rank: &Rank) -> Permission {
+        let permission = rank.with_roles(|roles| self.core.policies.permits(access, roles));
+        if matches!(permission, Permission::Denied) {
+            audit::forbidden(access);
+        }
+        permission
+    }
+
+    /// What a user is; nobody who is locked is anything.
+    async fn rank(&self, name: &Username) -> Result<Option<Arc<Rank>>, Denied> {
+        let epoch = self.core.cache.epoch();
+        let account = self.core.store.account(name.into()).await.map_err(|error| unavailable(&error))?;
+        let Some(account) = account.filter(|account| !account.user.locked) else { return Ok(None) };
+        let rank = Rank::of(&account.user);
+        self.core.cache.put_rank(name, &rank, epoch);
+        Ok(Some(rank))
     }
 
     async fn look_up(&self, hash: TokenHash, claimed: &str, origin: Origin) -> Result<Proved, Denied> {
@@ -98,7 +160,7 @@ impl Authority {
             return Err(Denied::Wrong);
         };
         core.cache.put_token(&token, &user.name, epoch);
-        core.cache.put_privilege(&user.name, user.privilege, epoch);
+        core.cache.put_rank(&user.name, &Rank::of(&user), epoch);
         if now.since(token.last_used) >= USED {
             core.store.note(Note::Used(hash, now));
         }
@@ -158,16 +220,28 @@ impl nsp::authority::Authority for Authority {
 
     fn privilege<'a>(&'a self, user: &'a str) -> Answer<'a, Result<Option<i64>, Denied>> {
         let Ok(name) = Username::parse(user) else { return Answer::now(Ok(None)) };
-        if let Some(privilege) = self.core.cache.privilege(&name) {
-            return Answer::now(Ok(Some(privilege)));
+        if let Some(rank) = self.core.cache.rank(&name) {
+            return Answer::now(Ok(Some(rank.privilege)));
+        }
+        Answer::later(async move { Ok(self.rank(&name).await?.map(|rank| rank.privilege)) })
+    }
+
+    fn permits<'a>(&'a self, access: &'a Access<'a>) -> Answer<'a, Permission> {
+        let policies = &self.core.policies;
+        if !policies.is_loaded() {
+            return Answer::now(Permission::Granted { shows: None });
+        }
+        let Some(user) = access.user else { return Answer::now(policies.permits(access, &[])) };
+        let Ok(name) = Username::parse(user) else { return Answer::now(Permission::Denied) };
+        if let Some(rank) = self.core.cache.rank(&name) {
+            return Answer::now(self.decide(access, &rank));
         }
         Answer::later(async move {
-            let epoch = self.core.cache.epoch();
-            let account =
-                self.core.store.account((&name).into()).await.map_err(|error| unavailable(&error))?;
-            let Some(account) = account.filter(|account| !account.user.locked) else { return Ok(None) };
-            self.core.cache.put_privilege(&name, account.user.privilege, epoch);
-            Ok(Some(account.user.privilege))
+            match self.rank(&name).await {
+                Ok(Some(rank)) => self.decide(access, &rank),
+                // Removed or locked since it was proved, or nobody can tell.
+                Ok(None) | Err(_) => Permission::Denied,
+            }
         })
     }
 
@@ -181,7 +255,8 @@ impl nsp::authority::Authority for Authority {
     }
 
     fn epoch(&self) -> u64 {
-        self.core.cache.epoch()
+        // Both only grow.
+        self.core.cache.epoch().wrapping_add(self.core.policies.epoch())
     }
 
     fn on_revoked(&self, callback: Arc<dyn Fn(&Revoked) + Send + Sync>) -> Option<Box<dyn Send + Sync>> {

@@ -1,7 +1,7 @@
 //! Who makes and checks hashes: a few at a time, away from the runtime's threads.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -67,6 +67,7 @@ pub(crate) struct Hasher {
     most: usize,
     /// Checked where there is no user, so that this takes as long.
     nobody: Arc<PasswordHash>,
+    checked: Arc<AtomicU64>,
 }
 
 /// What was found about a password.
@@ -88,6 +89,7 @@ impl Hasher {
             present: Arc::new(AtomicUsize::new(0)),
             most: cores + QUEUE,
             nobody: Arc::new(nobody),
+            checked: Arc::default(),
         }
     }
 
@@ -97,20 +99,29 @@ impl Hasher {
         hash: Option<PasswordHash>,
         password: Option<Password>,
     ) -> Result<Verdict, HashingBusy> {
-        let (cost, nobody) = (self.cost, self.nobody.clone());
+        let (cost, nobody, checked) = (self.cost, self.nobody.clone(), self.checked.clone());
         self.run(move || {
+            let is_of = |hash: &PasswordHash, password: &[u8]| {
+                checked.fetch_add(1, Ordering::Relaxed);
+                hash.is_of(password)
+            };
             // A password nobody could have chosen is not hashed, but the time is spent.
             let possible = password.filter(|password| password.reveal().len() <= PasswordRules::MAX_BYTES);
             let (Some(hash), Some(password)) = (hash, possible) else {
-                nobody.is_of(b"");
+                is_of(&nobody, b"");
                 return Verdict { is_right: false, upgrade: None };
             };
             let password = password.reveal().as_bytes();
-            let is_right = hash.is_of(password);
+            let is_right = is_of(&hash, password);
             let upgrade = (is_right && hash.is_weaker_than(cost)).then(|| PasswordHash::new(password, cost));
             Verdict { is_right, upgrade }
         })
         .await
+    }
+
+    /// How many hashes were checked so far.
+    pub(crate) fn checked(&self) -> u64 {
+        self.checked.load(Ordering::Relaxed)
     }
 
     /// Makes the hash of a new password.
@@ -119,10 +130,10 @@ impl Hasher {
         self.run(move || PasswordHash::new(password.reveal().as_bytes(), cost)).await
     }
 
-    /// Wraps a hash of the original.
+    /// Wraps a hash of the original. It waits for a core however many do: there is one import at a time, and it is in no hurry.
     pub(crate) async fn wrap(&self, hmac: [u8; 32], key: LegacyKey) -> Result<PasswordHash, HashingBusy> {
         let cost = self.cost;
-        self.run(move || PasswordHash::wrap(&hmac, key, cost)).await
+        self.on_a_core(None, move || PasswordHash::wrap(&hmac, key, cost)).await
     }
 
     /// # Cancel safety
@@ -133,6 +144,14 @@ impl Hasher {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, HashingBusy> {
         let place = Place::take(&self.present, self.most).ok_or(HashingBusy)?;
+        self.on_a_core(Some(place), work).await
+    }
+
+    async fn on_a_core<T: Send + 'static>(
+        &self,
+        place: Option<Place>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, HashingBusy> {
         let core = self.cores.clone().acquire_owned().await.map_err(|_| HashingBusy)?;
         let task = tokio::task::spawn_blocking(move || {
             let result = work();

@@ -7,20 +7,30 @@ use super::decide::{Actor, Decision, Subject};
 
 /// Decisions of one policy that were made before.
 ///
-/// Each has one place that it may be in, by its hash; what comes later takes the place. So there is a bound without a queue, a peer
-/// that asks for names at random costs others no more than a decision made twice, and nobody waits for anybody's lock but at the
-/// same place.
+/// Each has one set of a few places that it may be in, by its hash; what comes later takes the place of the oldest there. So there is a bound
+/// without a queue, a peer that asks for names at random costs others no more than a decision made twice, and nobody waits for
+/// anybody's lock but at the same set.
 #[derive(Debug)]
 pub(super) struct Cache {
     hasher: RandomState,
-    places: Box<[Mutex<Option<Box<Entry>>>]>,
+    sets: Box<[Mutex<Set>]>,
 }
 
-/// Decisions kept at once: more than the functions that a busy daemon's users call in a while, and with the longest names 8 MiB.
+/// The latest first.
+type Set = [Option<Box<Entry>>; WAYS];
+
+/// Places of a set: as many as it takes that a cache a quarter full has no full sets to speak of.
+const WAYS: usize = 4;
+
+/// Decisions kept at once: more than the functions that a busy daemon's users call in a while. With what each may hold, 8 MiB at most.
 pub(super) const PLACES: usize = 8192;
+
+/// Bytes of names in a question that is remembered. Longer ones are decided each time: a daemon asks for names that a peer has chosen.
+pub(super) const LONGEST: usize = 1024;
 
 #[derive(Debug)]
 struct Entry {
+    hash: u64,
     actor: OwnedActor,
     roles: Box<[Box<str>]>,
     action: Action,
@@ -57,8 +67,8 @@ impl Owner {
 
 impl Cache {
     pub(super) fn new() -> Self {
-        let places = std::iter::repeat_with(Mutex::default).take(PLACES).collect();
-        Self { hasher: RandomState::new(), places }
+        let sets = std::iter::repeat_with(Mutex::default).take(PLACES / WAYS).collect();
+        Self { hasher: RandomState::new(), sets }
     }
 
     /// The decision, from here or made now.
@@ -68,37 +78,50 @@ impl Cache {
         access: &Access<'_>,
         decide: impl FnOnce() -> Decision,
     ) -> Decision {
+        if length(subject, access) > LONGEST {
+            return decide();
+        }
         let owner = Owner::of(subject, access);
-        let Some(place) = self.place(subject, access, owner) else { return decide() };
-        let lock = || place.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = &*lock()
-            && entry.is_for(subject, access, owner)
-        {
+        let question = (subject.actor, subject.roles, access.action, access.service, access.name, owner);
+        let hash = self.hasher.hash_one(question);
+        let Some(set) = self.set(hash) else { return decide() };
+        let lock = || set.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = |entry: &Entry| entry.hash == hash && entry.is_for(subject, access, owner);
+        if let Some(entry) = lock().iter().flatten().find(|entry| found(entry)) {
             return entry.decision.clone();
         }
         // Not under the lock: two may decide the same at once, and both are right.
         let decision = decide();
-        let entry = Box::new(Entry::new(subject, access, owner, decision.clone()));
-        let before = lock().replace(entry);
-        drop(before);
+        let entry = Box::new(Entry::new(hash, subject, access, owner, decision.clone()));
+        let oldest = {
+            let mut set = lock();
+            set.rotate_right(1);
+            let [latest, ..] = &mut *set;
+            latest.replace(entry)
+        };
+        drop(oldest);
         decision
     }
 
-    fn place(
-        &self,
-        subject: &Subject<'_>,
-        access: &Access<'_>,
-        owner: Owner,
-    ) -> Option<&Mutex<Option<Box<Entry>>>> {
-        let question = (subject.actor, subject.roles, access.action, access.service, access.name, owner);
-        let at = usize::try_from(self.hasher.hash_one(question) % PLACES as u64).ok()?;
-        self.places.get(at)
+    fn set(&self, hash: u64) -> Option<&Mutex<Set>> {
+        self.sets.get(usize::try_from(hash % self.sets.len() as u64).ok()?)
     }
 }
 
+/// Bytes of all names in a question.
+fn length(subject: &Subject<'_>, access: &Access<'_>) -> usize {
+    let actor = match subject.actor {
+        Actor::Anonymous => 0,
+        Actor::User(name) | Actor::Service(name) => name.len(),
+    };
+    let roles: usize = subject.roles.iter().map(|role| role.len() + size_of::<Box<str>>()).sum();
+    actor + roles + access.service.len() + access.name.map_or(0, str::len)
+}
+
 impl Entry {
-    fn new(subject: &Subject<'_>, access: &Access<'_>, owner: Owner, decision: Decision) -> Self {
+    fn new(hash: u64, subject: &Subject<'_>, access: &Access<'_>, owner: Owner, decision: Decision) -> Self {
         Self {
+            hash,
             actor: match subject.actor {
                 Actor::Anonymous => OwnedActor::Anonymous,
                 Actor::User(name) => OwnedActor::User(name.into()),
@@ -113,7 +136,7 @@ impl Entry {
         }
     }
 
-    /// Places are shared: everything that the decision depends on has to be the same, and not its hash alone.
+    /// Everything that the decision depends on has to be the same, and not its hash alone.
     fn is_for(&self, subject: &Subject<'_>, access: &Access<'_>, owner: Owner) -> bool {
         let actor = match (&self.actor, subject.actor) {
             (OwnedActor::Anonymous, Actor::Anonymous) => true,
@@ -129,5 +152,35 @@ impl Entry {
             && self.name.as_deref() == access.name
             && self.roles.len() == subject.roles.len()
             && self.roles.iter().zip(subject.roles).all(|(own, role)| **own == **role)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use nsp::authority::Permission;
+
+    use super::*;
+
+    #[test]
+    fn question_is_remembered_unless_it_is_long() {
+        let cache = Cache::new();
+        let decided = Cell::new(0);
+        let ask = |name: &str, roles: &[&str]| {
+            let access = Access::new(Some("alice"), Action::Call, "Notes").name(name);
+            cache.get(&Subject::of(&access, roles), &access, || {
+                decided.set(decided.get() + 1);
+                Decision { permission: Permission::Denied, rule: None }
+            });
+            decided.replace(0)
+        };
+        assert_eq!((ask("x", &[]), ask("x", &[]), ask("y", &[]), ask("x", &["r"])), (1, 0, 1, 1));
+        let longest = "x".repeat(LONGEST - "alice".len() - "Notes".len());
+        assert_eq!((ask(&longest, &[]), ask(&longest, &[])), (1, 0));
+        let longer = longest + "x";
+        assert_eq!((ask(&longer, &[]), ask(&longer, &[])), (1, 1));
+        let roles = vec!["role"; 100];
+        assert_eq!((ask("x", &roles), ask("x", &roles)), (1, 1));
     }
 }

@@ -56,14 +56,17 @@
 //! | [`Send`](nsp::authority::Action::Send) | the same, for the function `@send`, or the event's name if it has one |
 //! | [`Open`](nsp::authority::Action::Open) | nothing: whoever is granted anything of a service may open it, as without that they could not do it. A denial keeps it shut if it denies all verbs (`may = "*"`) on all functions, or on `@open` |
 //!
-//! `any` is whatever it concerns, and goes without saying; `own` is what belongs to the user. Whose it is the service says when it
-//! asks; where it has not said so, nothing is anybody's own, but for functions that are declared with `:own`.
+//! `any` is whatever it concerns, and goes without saying; `own` is what belongs to the user. Whose it is, an
+//! [`Access`](nsp::authority::Access) says; where it does not, nothing is anybody's own, but for functions that are declared with `:own`. A daemon
+//! that asks before a function runs cannot know whose things it will touch: so declare functions that keep to the caller's own, and let the
+//! others be for those who may with any. A service that knows better asks [`Policies`] itself, with the owner.
 //!
 //! # What comes back
 //!
-//! `shows` filters an answer: paths with dots between, `*` for any part of a name; `!` hides, whatever else shows it. Elements of an
-//! array are seen through: `items.secret` is that of each. An answer without attributes is shown if `*` is. What several grants show
-//! adds up; a grant without `shows` shows all.
+//! `shows` filters an answer: paths with dots between, `*` for any part of a name; `!` hides, whatever else of the list shows it. Elements of
+//! an array are seen through: `items.secret` is that of each. An answer without attributes is shown if `*` is. Of a blob, what is said about
+//! it is filtered; the blob itself has no attributes, and is shown whole. What several grants show adds up; a grant without `shows` shows
+//! all. Events that a service emits are no answers, and are not filtered.
 
 mod attributes;
 mod cache;

@@ -12,6 +12,7 @@ use super::error::PolicyError;
 use super::explain::{Explanation, explain};
 use super::load::MAX_BYTES;
 use super::model::Policy;
+use crate::audit::TARGET;
 
 /// The policy that holds now, with the decisions that were made by it.
 ///
@@ -89,12 +90,11 @@ impl Policies {
         let policy = read(path).map_err(|error| error.in_file(path));
         match policy {
             Ok(policy) => {
-                tracing::info!(path = %path.display(), rules = policy.rule_count(), "policy loaded");
                 self.replace(Some(policy));
                 Ok(())
             }
             Err(error) => {
-                tracing::warn!(%error, "policy not loaded");
+                tracing::warn!(target: TARGET, event = "policy", change = "refused", reason = %error);
                 Err(error)
             }
         }
@@ -102,6 +102,7 @@ impl Policies {
 
     /// Has another policy hold from now on, or none.
     pub fn replace(&self, policy: Option<Policy>) {
+        let rules = policy.as_ref().map(Policy::rule_count);
         let held = policy.map(|policy| Arc::new(Held { policy, cache: Cache::new() }));
         let before = {
             let mut place = self.held.write().unwrap_or_else(PoisonError::into_inner);
@@ -109,7 +110,13 @@ impl Policies {
             self.epoch.fetch_add(1, Ordering::Release);
             std::mem::replace(&mut *place, held)
         };
-        drop(before);
+        let change = match (before.is_some(), rules.is_some()) {
+            (false, true) => "set",
+            (true, true) => "replaced",
+            (_, false) => "removed",
+        };
+        let path = self.path.as_ref().map(|path| tracing::field::display(path.display()));
+        tracing::info!(target: TARGET, event = "policy", change, rules, path);
     }
 
     /// Whether there is a policy.

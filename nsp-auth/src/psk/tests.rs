@@ -308,3 +308,44 @@ fn debug_shows_no_secret() {
     assert!(text.contains("alice") && !text.contains("correct"), "{text}");
     assert!(!text.contains("99, 111, 114"), "{text}");
 }
+
+/// What comes of an introduction in which somebody changes one byte of one frame; `None` where a side refuses.
+fn talk_changed(at: usize, byte: usize, change: u8) -> Option<(Introduced, Introduced)> {
+    let changed = |n: usize, frame: Frame| {
+        let mut body = frame.body.as_bytes().to_vec();
+        if n == at
+            && let Some(byte) = body.get_mut(byte)
+        {
+            *byte ^= change;
+        }
+        Frame { name: frame.name, body: nossock::wire::Body::Json(body.into()) }
+    };
+    let (alice, hub) = pair();
+    let (offer, client) = Client::offer(&alice, CLIENT_NONCE, None);
+    let (challenge, server) = Server::challenge(&hub, &changed(0, offer), SERVER_NONCE, None).ok()?;
+    let (proof, client) = client.challenged(&changed(1, challenge)).ok()?;
+    let (accept, at_server) = server.proved(&changed(2, proof)).ok()?;
+    let at_client = client.accepted(&changed(3, accept)).ok()?;
+    Some((at_client, at_server))
+}
+
+#[test]
+fn no_byte_of_an_introduction_can_be_changed() {
+    let whole = (introduced("hub", "k").unwrap(), introduced("alice", "k").unwrap());
+    let mut passed = 0;
+    for at in 0..4 {
+        for byte in 0..120 {
+            for change in [0x01, 0x20, 0x80] {
+                match talk_changed(at, byte, change) {
+                    None => {}
+                    Some(introduced) => {
+                        assert_eq!(introduced, whole, "frame {at}, byte {byte} ^ {change:#x}");
+                        passed += 1;
+                    }
+                }
+            }
+        }
+    }
+    // Beyond the end of a frame there is nothing to change, and digits may be of either case.
+    assert!(passed < 4 * 120 * 3 / 2, "{passed} changes made no difference");
+}

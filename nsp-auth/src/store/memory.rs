@@ -217,7 +217,13 @@ impl State {
             }
             Change::RevokeTokens(who) => self.edit(&who, |_| true),
             Change::Count(counted) => {
-                self.counted.extend(counted.into_iter().map(|one| (one.key.clone(), one)));
+                for one in counted {
+                    if one.is_void() {
+                        self.counted.remove(&one.key);
+                    } else {
+                        self.counted.insert(one.key.clone(), one);
+                    }
+                }
                 Ok(Changed::default())
             }
         }

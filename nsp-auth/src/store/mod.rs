@@ -99,7 +99,7 @@ pub enum Change {
     RevokeToken(Who, TokenId),
     /// Ends all tokens of a user.
     RevokeTokens(Who),
-    /// Remembers how many failures were counted.
+    /// Remembers how many failures were counted, and forgets counters that are [void](Counted::is_void).
     Count(Vec<Counted>),
 }
 

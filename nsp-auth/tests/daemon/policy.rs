@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use nsp::daemon::{Daemon, DaemonHandle, Service};
+use nsp::daemon::{Blob, Daemon, DaemonHandle, Meta, Service};
 use nsp_auth::policy::{Policies, Policy};
 use serde_json::{Value, json};
 
@@ -22,6 +22,7 @@ const POLICY: &str = r#"
     [functions.Notes]
     public = "read"
     get = "read"
+    photo = "read"
     wipe = "delete"
     profile = "update:own"
 "#;
@@ -38,6 +39,7 @@ async fn notes(policies: &Arc<Policies>) -> (Daemon, DaemonHandle) {
     let notes = Service::new("Notes")
         .function("public", async || "hello")
         .function("get", async || note())
+        .blob_function("photo", async || (Blob("photo".into()), Meta(note())))
         .function("profile", async || "changed")
         .function("rename", async || "renamed")
         .function("wipe", async || "gone");
@@ -83,6 +85,18 @@ async fn policy_lets_in_and_keeps_out() {
     let mut wire = Wire::to(&handle, Some("token of mallory"));
     let claimed = wire.open("Notes", Some("admin")).await.unwrap();
     assert!(wire.call(&claimed, "rename").await.is_err(), "a claim grants nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_about_a_blob_is_filtered_too() {
+    let policies = Arc::new(Policies::of(Policy::from_toml(POLICY).unwrap()));
+    let (_daemon, handle) = notes(&policies).await;
+    let mut wire = Wire::to(&handle, Some("token of alice"));
+    let alice = wire.open("Notes", Some("alice")).await.unwrap();
+    assert_eq!(wire.call_blob(&alice, "photo").await, Ok(shown()));
+    wire.token = Some("token of admin");
+    let admin = wire.open("Notes", Some("admin")).await.unwrap();
+    assert_eq!(wire.call_blob(&admin, "photo").await, Ok(note()));
 }
 
 #[tokio::test(start_paused = true)]

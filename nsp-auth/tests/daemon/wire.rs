@@ -111,6 +111,17 @@ impl Wire {
             other => panic!("{other:?}"),
         }
     }
+
+    /// What a blob function says about its blob, or its code.
+    pub(crate) async fn call_blob(&mut self, entity: &EntityId, function: &str) -> Result<Value, String> {
+        let (id, data) = (self.id(), Data::Blob(b"?".as_slice().into()));
+        let (entity, function) = (entity.clone(), function.into());
+        self.say(Request::CallBlob { entity, function, id, meta: None, data }.encode()).await;
+        let Answer::ReturnedBlob { status, meta, data, .. } = self.answer().await else { panic!("no BS") };
+        status.into_result().map_err(|failure| failure.code.unwrap())?;
+        assert!(matches!(data, Data::Blob(blob) if &blob[..] == b"photo"));
+        Ok(meta.unwrap().to().unwrap())
+    }
 }
 
 /// A connection inside the process that has an address.

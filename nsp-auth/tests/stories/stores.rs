@@ -258,6 +258,8 @@ async fn counters_and_notes_are_kept(store: &dyn Store) {
     let mut all = store.counted().await.unwrap();
     all.sort_by(|one, other| one.key.cmp(&other.key));
     assert_eq!(all, [counted("a", 3), counted("b", 2)]);
+    store.change(Change::Count(vec![counted("c", 5), counted("c", 0), counted("d", 0)])).await.unwrap();
+    assert_eq!(store.counted().await.unwrap().len(), 2, "what counts nothing is not kept");
     store.change(Change::AddToken(token(alice.id, 1, 1), 10, None)).await.unwrap();
     store.note(Note::Used(TokenHash::from_bytes([1; 32]), at(7)));
     store.note(Note::Sweep { tokens: at(1), counted: at(3) });

@@ -11,9 +11,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Alive;
 use super::call::Answer;
+use super::core::Outcome;
 use super::error::{CallError, OpenError};
 use super::inbox::Wanted;
-use super::shared::{Begun, Outcome, Shared};
+use super::shared::{Begun, Shared};
 use super::state::{ActivityEnd, ActivityState, ClientState};
 use super::stream::{BlobEvents, DataStream, Events, Happenings, Source};
 use crate::machine::client::{ActivityKey, CallKey, Client as Machine, Open, Reply, RequestError};

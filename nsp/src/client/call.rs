@@ -1,7 +1,8 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::shared::{Outcome, Shared};
+use super::core::Outcome;
+use super::shared::Shared;
 use crate::machine::client::{self as machine, CallKey};
 
 /// Waits for the answer to a call, and gives it up when dropped.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use nossock::transport::tcp::TcpOptions;
-use nossock::transport::tls::ClientTls;
+use nossock::transport::tls::{ClientTls, PeerCertificates};
 
 use super::credentials::{Credentials, NoCredentials};
 use super::error::DownReason;
@@ -263,7 +263,7 @@ impl Dialler {
         let carrier = carrier::connect(&self.address, &settings.connect).await?;
         if settings.certificates_by_trust && self.address.is_tls() {
             // The handshake has proved that the daemon holds this key, and nothing has been sent to it yet.
-            let key = carrier.peer().certificates().and_then(|certificates| certificates.public_key_sha256());
+            let key = carrier.peer().certificates().and_then(PeerCertificates::public_key_sha256);
             let key = Fingerprint::from_sha256(key.ok_or(TrustError::NoKey)?);
             settings.trust.judge(Offered::tls(&self.host, &*carrier, key)).await?;
         }

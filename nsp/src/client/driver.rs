@@ -7,9 +7,10 @@ use futures_core::future::BoxFuture;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
+use super::core::{Core, Job};
 use super::credentials::Told;
 use super::error::DownReason;
-use super::shared::{Core, Job, Shared, now};
+use super::shared::{Shared, now};
 use super::state::ClientState;
 use super::trust::{Offered, TrustError};
 use crate::carrier::alarm::Alarm;

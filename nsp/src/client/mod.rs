@@ -12,6 +12,7 @@
 mod activity;
 mod call;
 mod connector;
+mod core;
 mod credentials;
 mod driver;
 mod error;
@@ -31,7 +32,8 @@ use tokio::sync::{mpsc, watch};
 
 use self::activity::{Deadline, not_connected};
 use self::call::Answer;
-use self::shared::{Outcome, Shared};
+use self::core::Outcome;
+use self::shared::Shared;
 use crate::carrier::{Address, AddressError, Carrier};
 use crate::machine::client::RequestError;
 use crate::proto::Packet;

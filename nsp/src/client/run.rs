@@ -72,6 +72,9 @@ pub(super) async fn run(shared: Arc<Shared>, dialler: Option<Dialler>, mut first
     guard.close(end);
 }
 
+/// How long a connection of no use is given to take its last bytes.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// Marks the client as ended, in whatever way its task ends.
 struct Guard(Arc<Shared>);
 
@@ -152,10 +155,11 @@ async fn hold(
         Err(_) => Farewell::Normal,
     };
     let mut carrier = driver.into_carrier();
-    // It has a limit of its own; the other is for carriers of somebody else's making.
-    let _ =
-        timeout(shared.settings.connect.limits.close_grace, poll_fn(|cx| carrier.poll_close(cx, &farewell)))
-            .await;
+    // Whoever waits for a connection that failed is not to wait for the peer's manners as well.
+    let grace = shared.settings.connect.limits.close_grace;
+    let grace = if end.is_ok() { grace } else { grace.min(LINGER) };
+    // It has a limit of its own; this one is for carriers of somebody else's making as well.
+    let _ = timeout(grace, poll_fn(|cx| carrier.poll_close(cx, &farewell))).await;
     end
 }
 

@@ -41,7 +41,7 @@ pub struct DaemonBuilder {
 #[derive(Debug)]
 #[must_use = "a daemon serves only when it is told to"]
 pub struct Daemon {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     doors: Vec<Door>,
 }
 

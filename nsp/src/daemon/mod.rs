@@ -53,6 +53,8 @@ mod proof;
 mod seats;
 mod service;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use builder::{BindError, Daemon, DaemonBuilder, Drained};

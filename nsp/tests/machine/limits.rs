@@ -12,7 +12,7 @@ use crate::pair::{Pair, clear_client, json, seconds};
 #[test]
 fn documented_defaults_are_the_real_ones() {
     let limits = daemon::Limits::default();
-    assert_eq!((limits.first_message, limits.message), (16 << 10, 1 << 20));
+    assert_eq!((limits.first_message, limits.message), (16 << 10, (1 << 20) + (64 << 10)));
     assert_eq!((limits.entities, limits.logins, limits.requests), (64, 4, 256));
     assert_eq!((limits.request_bytes, limits.questions, limits.faults), (8 << 20, 16, 100));
     let config = daemon::Config::default();
@@ -240,7 +240,7 @@ fn messages_may_be_larger_once_there_is_an_entity() {
     let mut pair = Pair::clear();
     assert_eq!(pair.daemon.message_limit(), 16 * 1024);
     pair.open();
-    assert_eq!(pair.daemon.message_limit(), 1024 * 1024);
+    assert_eq!(pair.daemon.message_limit(), (1024 + 64) * 1024);
 }
 
 #[test]

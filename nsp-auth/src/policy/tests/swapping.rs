@@ -1,4 +1,6 @@
 use std::fs;
+use std::io;
+use std::sync::{Arc, Mutex};
 
 use nsp::authority::Permission;
 
@@ -145,4 +147,50 @@ fn policy_is_replaced_while_others_ask() {
         }
         assert!(asking.join().unwrap() > 0);
     });
+}
+
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn every_change_of_the_policy_is_written_down() {
+    let written = Written::default();
+    let writer = written.clone();
+    let log = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .without_time()
+        .finish();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("policy.toml");
+    tracing::subscriber::with_default(log, || {
+        fs::write(&path, GRANTS).unwrap();
+        let policies = Policies::open(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        policies.reload().unwrap();
+        fs::write(&path, "x").unwrap();
+        policies.reload().unwrap_err();
+        policies.replace(None);
+    });
+    let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    let path = path.display();
+    for (line, start) in text.lines().zip([
+        format!(" INFO nsp_auth::audit: event=\"policy\" change=\"set\" rules=1 path={path}"),
+        format!(" INFO nsp_auth::audit: event=\"policy\" change=\"replaced\" rules=0 path={path}"),
+        format!(" WARN nsp_auth::audit: event=\"policy\" change=\"refused\" reason={path}:1: "),
+        format!(" INFO nsp_auth::audit: event=\"policy\" change=\"removed\" path={path}"),
+    ]) {
+        assert!(line.starts_with(&start), "{line}");
+    }
+    assert_eq!(text.lines().count(), 4, "{text}");
 }

@@ -226,6 +226,10 @@ fn revoke_token(connection: &Connection, who: &Who, id: TokenId) -> Result<Chang
 }
 
 fn count(connection: &Connection, one: &Counted) -> Result<(), Failure> {
+    if one.is_void() {
+        connection.prepare_cached("DELETE FROM counted WHERE key = ?1")?.execute([&one.key])?;
+        return Ok(());
+    }
     let Counted { key, failures, failed, succeeded } = one;
     connection
         .prepare_cached(

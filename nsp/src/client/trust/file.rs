@@ -188,7 +188,7 @@ impl KnownHosts {
             return Ok(true);
         }
         Err(TrustError::Changed {
-            offered: offered.clone(),
+            offered: Box::new(offered.clone()),
             known: first.fingerprint,
             path: self.path.clone(),
             line: first.line,

@@ -109,9 +109,11 @@ impl Trust {
         let (hosts, unknown) = match &self.0 {
             Policy::Anyone => return Ok(()),
             Policy::Local if offered.is_local => return Ok(()),
-            Policy::Local => return Err(TrustError::Unknown { offered, asked: Asked::Nobody }),
+            Policy::Local => {
+                return Err(TrustError::Unknown { offered: offered.into(), asked: Asked::Nobody });
+            }
             Policy::Pinned(pins) if pins.contains(&offered.fingerprint) => return Ok(()),
-            Policy::Pinned(_) => return Err(TrustError::NotPinned { offered }),
+            Policy::Pinned(_) => return Err(TrustError::NotPinned { offered: offered.into() }),
             Policy::Known { hosts, unknown } => (hosts, unknown),
         };
         if blocking(hosts, &offered, KnownHosts::check).await? {
@@ -123,7 +125,7 @@ impl Trust {
             Unknown::Ask(confirm) => (!confirm.confirm(&offered).await).then_some(Asked::Somebody),
         };
         if let Some(asked) = asked {
-            return Err(TrustError::Unknown { offered, asked });
+            return Err(TrustError::Unknown { offered: offered.into(), asked });
         }
         // Looked at again under the lock of the file: another process may have added another key meanwhile.
         blocking(hosts, &offered, KnownHosts::learn).await
@@ -214,7 +216,7 @@ pub enum TrustError {
     )]
     Changed {
         /// What the daemon shows now.
-        offered: Offered,
+        offered: Box<Offered>,
         /// What it showed before.
         known: Fingerprint,
         /// The file that knows it.
@@ -226,7 +228,7 @@ pub enum TrustError {
     #[error("the {} key of {} is not known: {}{}", offered.kind, offered.host.escape_debug(), offered.fingerprint, help(*asked))]
     Unknown {
         /// What the daemon shows.
-        offered: Offered,
+        offered: Box<Offered>,
         /// Who did not know it.
         asked: Asked,
     },
@@ -234,7 +236,7 @@ pub enum TrustError {
     #[error("the {} key of {} is {}, which is not pinned", offered.kind, offered.host.escape_debug(), offered.fingerprint)]
     NotPinned {
         /// What the daemon shows.
-        offered: Offered,
+        offered: Box<Offered>,
     },
     /// Its certificate cannot be read.
     #[error("the daemon's certificate cannot be read, so there is no key to be known by")]
