@@ -104,6 +104,7 @@ impl Driver {
         self.members
             .insert(id, Member { entity, is_accepted: false, data_task: None, data: VecDeque::new() });
         self.seat.settle();
+        self.may_be_idle = true;
         Totals::add(&self.shared.totals.created);
     }
 
@@ -209,6 +210,7 @@ impl Driver {
         cx: &mut Context<'_>,
     ) {
         let is_refused = result.is_err();
+        self.may_be_idle = true;
         if let Some(member) = self.members.get_mut(entity) {
             member.is_accepted = !is_refused;
         }
@@ -261,6 +263,7 @@ impl Driver {
     /// An entity is gone. Its service says goodbye if it has let it in.
     pub(super) fn take_leave(&mut self, entity: &EntityId) {
         let Some(member) = self.members.remove(entity) else { return };
+        self.may_be_idle = true;
         let Member { entity, is_accepted, data, data_task } = member;
         self.data_bytes -= data.iter().map(cost).sum::<usize>();
         if let Some(task) = data_task {

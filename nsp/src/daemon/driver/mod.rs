@@ -60,6 +60,9 @@ pub(crate) struct Driver {
     armed: Option<Instant>,
     now: Instant,
     message_limit: usize,
+    /// Entities have come or gone, or time has passed: after that a connection may be idle for long, and gives its memory back. Between calls it
+    /// keeps it, because they would have to ask for it again.
+    may_be_idle: bool,
     /// Since when nothing of what is queued has left, and how much it was.
     stalled: Option<(Instant, usize)>,
     phase: Phase,
@@ -126,13 +129,16 @@ impl Driver {
             armed: None,
             now,
             message_limit,
+            may_be_idle: false,
             stalled: None,
             phase: Phase::Open,
         }
     }
 
     /// Runs the connection to its end; says whether it ended with nothing lost.
-    pub(crate) async fn run(mut self) -> bool {
+    ///
+    /// Boxed: an async function would keep room for it twice, before and while it runs.
+    pub(crate) async fn run(mut self: Box<Self>) -> bool {
         let (reason, clean) = poll_fn(|cx| self.poll(cx)).await;
         let clean = clean && self.running.is_empty() && self.data_running == 0;
         self.end(reason);
@@ -155,8 +161,11 @@ impl Driver {
                 return Poll::Pending;
             }
             let can_send = self.carrier.queued() < CARRIER_QUEUE;
-            if !self.arm(cx) || !self.connection.end_turn(cx.waker(), can_send) {
+            if !self.arm(cx) || !self.connection.end_turn(cx.waker(), can_send, self.may_be_idle) {
                 continue;
+            }
+            if std::mem::take(&mut self.may_be_idle) {
+                self.running.shrink_to_fit();
             }
             self.slot.0 = None; // an idle connection holds no memory for calls
             return Poll::Pending;
@@ -228,13 +237,14 @@ impl Driver {
 
     fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         let now = self.now;
-        let handled = self.connection.with(|core| match core.machine.poll_timeout() {
-            Some(at) if at <= now => core.machine.handle_timeout(now),
-            _ => Ok(()),
-        });
-        self.handle_events(cx);
-        if let Err(offence) = handled {
-            self.close(offence.into());
+        let is_due = self.connection.lock().machine.poll_timeout().is_some_and(|at| at <= now);
+        if is_due {
+            self.may_be_idle = true;
+            let handled = self.connection.with(|core| core.machine.handle_timeout(now));
+            self.handle_events(cx);
+            if let Err(offence) = handled {
+                self.close(offence.into());
+            }
         }
         let stall = self.shared.limits.write_stall;
         if self.stalled.is_some_and(|(since, _)| since + stall <= now) {

@@ -373,6 +373,16 @@ impl Daemon {
         self.timers = Timers::default();
     }
 
+    /// Gives back the memory of queues that are empty. For a connection that may be idle for long from now on.
+    pub fn shrink(&mut self) {
+        self.link.shrink();
+        self.timers.shrink();
+        self.requests.shrink_to_fit();
+        self.questions.shrink_to_fit();
+        self.question_keys.shrink_to_fit();
+        self.events.shrink_to_fit();
+    }
+
     /// What is to be sent next.
     pub fn poll_outgoing(&mut self) -> Option<Outgoing> {
         self.link.poll_outgoing()
