@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use super::finish::{Finish, Reply, panicked, told};
 use super::{Driver, Phase};
 use crate::daemon::call::{Call, CallKind};
-use crate::daemon::connection::{Command, Secret};
+use crate::daemon::connection::{Command, Secret, now};
 use crate::daemon::custom::{self, CustomCall};
 use crate::daemon::entity::Entity;
 use crate::daemon::extract::Caller;
@@ -282,9 +282,13 @@ impl Driver {
         Arc::clone(&on_close).start(Call::of(&entity, CallKind::Close), &mut slot);
         let Some(future) = slot.0 else { return };
         let reply = Reply::new(&self.connection, &self.shared, service, on_close, Finish::Leave);
-        let time = self.shared.limits.close_time;
+        let mut until = now() + self.shared.limits.close_time;
+        if let Some(end) = self.shared.drain_end.get() {
+            until = until.min(*end);
+        }
         self.shared.tasks.spawn(async move {
-            let _ = tokio::time::timeout(time, reply.wait_for(future)).await; // what takes too long is dropped, and noted by that
+            // What takes too long is dropped, and noted by that.
+            let _ = tokio::time::timeout_at(until.into(), reply.wait_for(future)).await;
         });
     }
 

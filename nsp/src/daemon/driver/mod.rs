@@ -20,6 +20,7 @@ mod finish;
 
 use std::collections::HashMap;
 use std::future::{Future as _, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,6 +31,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Sleep;
 
 use self::dispatch::Member;
+use self::finish::panicked;
 use super::connection::{Command, Connection, EndReason, WeakUse, now};
 use super::handler::FutureSlot;
 use super::seats::Seat;
@@ -139,7 +141,15 @@ impl Driver {
     ///
     /// Boxed: an async function would keep room for it twice, before and while it runs.
     pub(crate) async fn run(mut self: Box<Self>) -> bool {
-        let (reason, clean) = poll_fn(|cx| self.poll(cx)).await;
+        let (reason, clean) = poll_fn(|cx| {
+            // Handlers are caught where they run; what is left is a fault of ours, of a carrier, or of the authority. Whatever it is, the
+            // entities must not be left behind.
+            catch_unwind(AssertUnwindSafe(|| self.poll(cx))).unwrap_or_else(|panic| {
+                let _ = panicked(&*panic).tell("", "");
+                Poll::Ready((EndReason::Internal, false))
+            })
+        })
+        .await;
         let clean = clean && self.running.is_empty() && self.data_running == 0;
         self.end(reason);
         clean
@@ -334,7 +344,10 @@ impl Driver {
                 let _ = core.machine.push(&ca::Request::Close { entity });
             }
         });
-        let until = self.now + LAST_WORDS;
+        let mut until = self.now + LAST_WORDS;
+        if let Some(end) = self.shared.drain_end.get() {
+            until = until.min(*end);
+        }
         self.phase = Phase::Closing { reason, farewell, until, clean };
         for (_, task) in self.running.drain() {
             task.abort();
