@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| nossock_fuzz::request_name::run(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| nossock_fuzz::nossock::request_name::run(data));

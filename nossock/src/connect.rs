@@ -1,9 +1,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::Config;
+use crate::introduction::{Introducer, Introduction, IntroductionError};
 use crate::router::{Router, Routes};
 use crate::socket::{Peer, Side, Socket};
 #[cfg(feature = "tls")]
@@ -52,6 +54,7 @@ pub struct Connector {
     tcp: tcp::TcpOptions,
     #[cfg(feature = "tls")]
     tls: Option<ClientTls>,
+    introduction: Option<Introducer>,
 }
 
 impl Connector {
@@ -70,6 +73,7 @@ impl Connector {
             tcp: tcp::TcpOptions::default(),
             #[cfg(feature = "tls")]
             tls: None,
+            introduction: None,
         })
     }
 
@@ -89,6 +93,12 @@ impl Connector {
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: ClientTls) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// With this introduction, before the first message.
+    pub fn introduction(mut self, introduction: impl Introduction) -> Self {
+        self.introduction = Some(Introducer::new(introduction));
         self
     }
 
@@ -186,7 +196,7 @@ impl Connector {
             Address::Unix(address) => {
                 let stream = unix::connect(address).await?;
                 let peer = Peer { unix: unix::PeerCredentials::of(&stream).ok(), ..Peer::default() };
-                Ok(Socket::spawn(stream, Side::Client, Arc::clone(&self.config), routes, peer))
+                self.begin(stream, routes, peer).await
             }
             #[cfg(not(unix))]
             Address::Unix(_) => Err(ConnectError::Unsupported { scheme: "unix" }),
@@ -195,10 +205,9 @@ impl Connector {
 
     /// Makes a socket of a TCP connection, with TLS where the address says so.
     async fn greet(&self, stream: TcpStream, routes: Option<Arc<Routes>>) -> Result<Socket, ConnectError> {
-        let config = Arc::clone(&self.config);
         let peer = Peer { address: stream.peer_addr().ok(), ..Peer::default() };
         match &self.address {
-            Address::Tcp { .. } => Ok(Socket::spawn(stream, Side::Client, config, routes, peer)),
+            Address::Tcp { .. } => self.begin(stream, routes, peer).await,
             #[cfg(feature = "tls")]
             Address::Tls { host, .. } => {
                 let tls = match &self.tls {
@@ -207,10 +216,26 @@ impl Connector {
                 };
                 let stream = tls.connect(stream, host).await?;
                 let peer = Peer { tls: Some(Arc::new(Negotiated::of(&stream))), ..peer };
-                Ok(Socket::spawn(Box::new(stream), Side::Client, config, routes, peer))
+                self.begin(Box::new(stream), routes, peer).await
             }
             other => Err(ConnectError::Unsupported { scheme: other.scheme() }),
         }
+    }
+
+    /// Makes a socket of a stream, after the introduction where there is one.
+    async fn begin<T>(
+        &self,
+        mut io: T,
+        routes: Option<Arc<Routes>>,
+        mut peer: Peer,
+    ) -> Result<Socket, ConnectError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        if let Some(introduction) = &self.introduction {
+            introduction.run(&mut io, Side::Client, &mut peer, self.config.limits.connect).await?;
+        }
+        Ok(Socket::spawn(io, Side::Client, Arc::clone(&self.config), routes, peer))
     }
 }
 
@@ -236,6 +261,9 @@ pub enum ConnectError {
     #[cfg(feature = "tls")]
     #[error(transparent)]
     TlsSetup(#[from] TlsSetupError),
+    /// The server was reached, and one of the two refused the other.
+    #[error(transparent)]
+    Introduction(#[from] IntroductionError),
     /// This build does not have the transport.
     #[error("this build of nossock has no `{scheme}:`{}", if *scheme == "tls" { ": the feature `tls` is off" } else { "" })]
     Unsupported {
@@ -263,6 +291,7 @@ impl ConnectError {
             Self::TlsSetup(_) => true,
             #[cfg(feature = "tls")]
             Self::Tls(error) => error.is_permanent(),
+            Self::Introduction(error) => error.is_permanent(),
             _ => false,
         }
     }

@@ -4,6 +4,7 @@
 mod client;
 mod codec;
 mod connect;
+mod introduction;
 mod limits;
 pub mod manual;
 mod router;
@@ -16,6 +17,7 @@ pub mod wire;
 pub use client::{Client, ClientError, ClientState, DownReason, Reconnect};
 pub use codec::{CodecError, FrameCodec};
 pub use connect::{ConnectError, Connector, connect};
+pub use introduction::{Exchange, Introduction, IntroductionError, PeerIdentity};
 pub use limits::{Config, Limits, ServerLimits};
 pub use router::{HandlerError, Router};
 pub use server::{BindError, Drained, Server, ServerBuilder};

@@ -13,10 +13,11 @@ const KIB: usize = 1024;
 /// | `read_step` | 65536 | bytes; room for one read, and the step in which memory follows what arrives |
 /// | `requests_out` | 256 | requests of ours under way; the next one waits, inside its deadline |
 /// | `requests_in` | 256 | requests of the peer being handled; more wait in the receive queue |
+/// | `controls` | 1024 | control frames of the peer within 10 s beyond the requests it had answered: as many as four full sets of cancels |
 /// | `frame_time` | 30 s | a frame that has begun is to end within this, |
 /// | `frame_rate` | 1024 | and within its bytes divided by this many a second, whichever is longer |
 /// | `write_stall` | 30 s | a peer that takes nothing for this long is cut off |
-/// | `connect` | 10 s | from the first packet to the end of the TLS handshake, on either side |
+/// | `connect` | 10 s | from the first packet to the end of the TLS handshake and of the introduction, on either side |
 /// | `close_grace` | 5 s | for running handlers to end at a close, and again for what is queued to leave |
 /// | `ping_after` | 25 s | of silence, when the peer knows pings |
 /// | `ping_wait` | 20 s | for anything to come after a ping |
@@ -38,13 +39,16 @@ pub struct Limits {
     pub requests_out: usize,
     /// Requests of the peer that are handled at once.
     pub requests_in: usize,
+    /// Control frames that the peer may send within 10 s, beyond the requests that it had answered: a ping costs a pong, and a
+    /// request that is cancelled costs more than its cancel. More of them end the connection.
+    pub controls: u32,
     /// How long a frame may take to arrive, at least.
     pub frame_time: Duration,
     /// Bytes a second below which a frame that takes longer than `frame_time` is given up.
     pub frame_rate: u32,
     /// How long a peer may take nothing of what is written.
     pub write_stall: Duration,
-    /// How long connecting or accepting may take, TLS included.
+    /// How long connecting or accepting may take, TLS and an introduction included.
     pub connect: Duration,
     /// How long running handlers may take to end at a close, and again what is queued to leave.
     pub close_grace: Duration,
@@ -64,6 +68,7 @@ impl Default for Limits {
             read_step: 64 * KIB,
             requests_out: 256,
             requests_in: 256,
+            controls: 1024,
             frame_time: Duration::from_secs(30),
             frame_rate: 1024,
             write_stall: Duration::from_secs(30),
@@ -100,7 +105,7 @@ impl Default for Config {
 /// |---|---|---|
 /// | `connections` | 10000 | at once; each takes a file descriptor and about 2 KiB when idle |
 /// | `connections_per_address` | 256 | at once, for an IPv4 address or an IPv6 /64 |
-/// | `handshakes` | 256 | TLS handshakes at once; they cost a core a millisecond each |
+/// | `handshakes` | 1024 | TLS handshakes at once, each with about 30 KiB: four times what one address may have |
 /// | `backlog` | 1024 | connections the kernel keeps for us |
 /// | `grace` | 10 s | what `serve_until` gives the connections to finish |
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +115,7 @@ pub struct ServerLimits {
     pub connections: usize,
     /// Connections at once of one address; the next one is closed.
     pub connections_per_address: usize,
-    /// TLS handshakes at once; the next ones wait.
+    /// TLS handshakes at once, from the first bytes of the peer on; the next ones wait.
     pub handshakes: usize,
     /// Connections that wait in the kernel.
     pub backlog: u32,
@@ -123,7 +128,7 @@ impl Default for ServerLimits {
         Self {
             connections: 10_000,
             connections_per_address: 256,
-            handshakes: 256,
+            handshakes: 1024,
             backlog: 1024,
             grace: Duration::from_secs(10),
         }

@@ -197,7 +197,14 @@ impl Routes {
     }
 
     pub(crate) fn report(&self, socket: &Socket, error: &HandlerError) {
-        tracing::debug!(peer = %socket.peer(), %error, "a message was not handled");
+        let peer = socket.peer();
+        match error {
+            // serde quotes the value that it could not read: whoever asked is told, and a log is not.
+            HandlerError::Rejected { name, reject } => {
+                tracing::debug!(%peer, %name, code = reject.code(), "a message was refused");
+            }
+            error => tracing::debug!(%peer, %error, "a message was not handled"),
+        }
         if let Some(hear) = &self.on_error {
             hear(socket, error);
         }

@@ -4,7 +4,7 @@
 
 #[path = "common/recorded.rs"]
 mod recorded;
-#[path = "../../fuzz/src/lib.rs"]
+#[path = "../../fuzz/src/nossock/mod.rs"]
 mod targets;
 
 use std::collections::BTreeMap;
@@ -155,7 +155,7 @@ fn texts(all: &[&str]) -> Seeds {
     all.iter().enumerate().map(|(n, text)| (n.to_string(), text.as_bytes().to_vec())).collect()
 }
 
-/// Steps of three bytes, as `fuzz/src/session.rs` reads them: what and which side, then two arguments.
+/// Steps of three bytes, as `fuzz/src/nossock/session.rs` reads them: what and which side, then two arguments.
 fn sessions() -> Seeds {
     const fn side(what: u8, side: u8) -> u8 {
         what << 1 | side

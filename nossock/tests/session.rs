@@ -1,6 +1,6 @@
 //! Two sessions and a model: requests, answers, cancels, deadlines and closes, in any order.
 
-#[path = "../../fuzz/src/session.rs"]
+#[path = "../../fuzz/src/nossock/session.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "shared with the fuzz target of the same name")]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "the model fails by panicking")]
 mod model;

@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod carrier;
+pub mod client;
 pub mod daemon;
 pub mod machine;
 pub mod manual;
@@ -15,4 +16,5 @@ extern crate self as nsp;
 #[cfg(test)]
 mod testing;
 
+pub use client::Client;
 pub use secret::{DaemonKey, Password, Proof, Token};

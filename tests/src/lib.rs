@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the original package of npm, as a peer | [`with_original`], then [`Original::start`] |
 //! | a server of ours whose messages the story reads | [`Ours::listen`] |
+//! | a network that delays, cuts and corrupts | [`Proxy::start`] |
 //! | certificates that both sides accept | [`Certificates::new`] |
 //!
 //! Whatever waits does so for [`PATIENCE`] at most. What goes wrong in here fails the story, by a panic.
@@ -12,12 +13,14 @@
 mod certificates;
 mod node;
 mod ours;
+mod proxy;
 
 use std::time::Duration;
 
 pub use certificates::{Certificates, PASSPHRASE, PemFiles};
 pub use node::{Node, Original, with_original};
 pub use ours::{Ours, Received};
+pub use proxy::{Chance, Fault, Plan, Proxy};
 use sha2::{Digest, Sha256};
 
 /// How long a story waits for one thing to happen: far longer than it takes, even on a busy machine.

@@ -3,3 +3,15 @@
 pub mod compatibility {
     #![doc = include_str!("compatibility.md")]
 }
+
+pub mod lifecycle {
+    #![doc = include_str!("lifecycle.md")]
+}
+
+pub mod moving_from_npm {
+    #![doc = include_str!("moving_from_npm.md")]
+}
+
+pub mod wire {
+    #![doc = include_str!("wire.md")]
+}

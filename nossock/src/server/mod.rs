@@ -12,6 +12,7 @@ use std::time::Duration;
 use pool::Pool;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::introduction::{Introducer, Introduction};
 use crate::router::Router;
 #[cfg(feature = "tls")]
 use crate::transport::tls::ServerTls;
@@ -58,6 +59,7 @@ struct Options {
     tcp: tcp::TcpOptions,
     #[cfg(feature = "tls")]
     tls: Option<ServerTls>,
+    introduction: Option<Introducer>,
 }
 
 #[derive(Debug)]
@@ -237,6 +239,13 @@ impl ServerBuilder {
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: ServerTls) -> Self {
         self.options.tls = Some(tls);
+        self
+    }
+
+    /// With this introduction of each connection, before its first message. Until then it may send a few small frames, and
+    /// nothing of it reaches the router.
+    pub fn introduction(mut self, introduction: impl Introduction) -> Self {
+        self.options.introduction = Some(Introducer::new(introduction));
         self
     }
 

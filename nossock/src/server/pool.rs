@@ -1,12 +1,15 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 #[cfg(feature = "tls")]
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
+#[cfg(feature = "tls")]
+use tokio::time::Instant;
 #[cfg(feature = "tls")]
 use tokio_rustls::TlsStream;
 use tokio_util::task::TaskTracker;
@@ -113,15 +116,25 @@ impl Pool {
                     self.shared.with(|state| state.set_task(number, task.abort_handle()));
                     return;
                 }
-                self.tasks.spawn(serve(stream, peer, routes, seat))
+                self.spawn(stream, peer, routes, seat)
             }
             #[cfg(unix)]
             Accepted::Unix(stream) => {
                 let peer = Peer { unix: unix::PeerCredentials::of(&stream).ok(), ..Peer::default() };
-                self.tasks.spawn(serve(stream, peer, routes, seat))
+                self.spawn(stream, peer, routes, seat)
             }
         };
         self.shared.with(|state| state.set_task(number, task.abort_handle()));
+    }
+
+    fn spawn<T>(&self, io: T, peer: Peer, routes: Arc<Routes>, seat: Seat) -> JoinHandle<()>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match self.shared.options.introduction {
+            None => self.tasks.spawn(serve(io, peer, routes, seat)),
+            Some(_) => self.tasks.spawn(serve_introduced(io, peer, routes, seat)),
+        }
     }
 
     fn seat(&self, address: Option<IpAddr>, permit: OwnedSemaphorePermit) -> Option<Seat> {
@@ -240,6 +253,33 @@ where
     }
 }
 
+/// Runs one connection that has to introduce itself.
+async fn serve_introduced<T>(mut io: T, peer: Peer, routes: Arc<Routes>, seat: Seat)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limit = seat.shared.options.config.limits.connect;
+    // Boxed: what an introduction needs is given back when it is over.
+    let introduced = Box::pin(introduce(&mut io, peer, &seat.shared, limit)).await;
+    if let Some(peer) = introduced {
+        serve(io, peer, routes, seat).await;
+    }
+}
+
+/// The peer with its identity, where the server has an introduction; `None` is a peer that was refused.
+async fn introduce<T>(io: &mut T, mut peer: Peer, shared: &PoolShared, within: Duration) -> Option<Peer>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    if let Some(introduction) = &shared.options.introduction
+        && let Err(error) = introduction.run(io, Side::Server, &mut peer, within).await
+    {
+        tracing::info!(%peer, %error, "introduction failed");
+        return None;
+    }
+    Some(peer)
+}
+
 #[cfg(feature = "tls")]
 async fn serve_tls(stream: TcpStream, tls: ServerTls, peer: Peer, routes: Arc<Routes>, seat: Seat) {
     // Boxed: what a handshake needs is given back when it is over.
@@ -257,14 +297,20 @@ async fn handshake(
     mut peer: Peer,
     shared: Arc<PoolShared>,
 ) -> Option<(Box<TlsStream<TcpStream>>, Peer)> {
+    let (began, limit) = (Instant::now(), shared.options.config.limits.connect);
     let accepted = async {
+        // Whoever says nothing takes no place from those who do. A stream that fails is read by `accept`, which says so.
+        let _ = stream.peek(&mut [0]).await;
         let _permit = shared.handshakes.acquire().await;
         tls.accept(stream).await
     };
-    match tokio::time::timeout(shared.options.config.limits.connect, accepted).await {
+    match tokio::time::timeout(limit, accepted).await {
         Ok(Ok(stream)) => {
             peer.tls = Some(Arc::new(Negotiated::of(&stream)));
-            return Some((Box::new(stream), peer));
+            let mut stream = Box::new(stream);
+            let left = limit.saturating_sub(began.elapsed());
+            let peer = introduce(&mut stream, peer, &shared, left).await?;
+            return Some((stream, peer));
         }
         Ok(Err(error)) => tracing::info!(%peer, %error, "TLS handshake failed"),
         Err(_) => tracing::info!(%peer, "TLS handshake took too long"),

@@ -32,6 +32,12 @@ pub enum CloseReason {
     /// The peer sent what cannot be frames.
     #[error(transparent)]
     Protocol(#[from] WireError),
+    /// The peer sent more control frames than [`Limits::controls`](crate::Limits::controls) allows.
+    #[error("the peer sent more than {limit} control frames in 10 s")]
+    Flooded {
+        /// The limit.
+        limit: u32,
+    },
     /// Something took longer than its limit.
     #[error("{0}")]
     TimedOut(TimedOut),
@@ -84,6 +90,7 @@ impl CloseReason {
         let code = match self {
             Self::Protocol(WireError::BodyTooLarge { .. }) => CloseCode::TooLarge,
             Self::Protocol(_) | Self::Truncated(_) => CloseCode::Protocol,
+            Self::Flooded { .. } => CloseCode::Flooded,
             Self::TimedOut(TimedOut::Write) => CloseCode::SlowConsumer,
             Self::TimedOut(_) => CloseCode::Timeout,
             Self::Stopped | Self::Aborted(_) => CloseCode::GoingAway,
@@ -107,6 +114,8 @@ pub enum CloseCode {
     Protocol,
     /// The receiver of this sent a body beyond all limits.
     TooLarge,
+    /// The receiver of this sent too many control frames.
+    Flooded,
     /// The receiver of this did not read.
     SlowConsumer,
     /// The receiver of this was too slow or silent.
@@ -125,6 +134,7 @@ impl std::fmt::Display for CloseCode {
             Self::GoingAway => f.write_str("going_away"),
             Self::Protocol => f.write_str("protocol"),
             Self::TooLarge => f.write_str("too_large"),
+            Self::Flooded => f.write_str("flooded"),
             Self::SlowConsumer => f.write_str("slow_consumer"),
             Self::Timeout => f.write_str("timeout"),
             Self::Refused => f.write_str("refused"),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 ///
 /// A large body is not copied; it waits with the place in `small` at which it belongs, and leaves with its
 /// neighbours in one vectored write.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Outbox {
     small: Vec<u8>,
     large: Vec<(usize, Bytes)>,
@@ -114,6 +114,13 @@ impl Outbox {
         large.clear();
         large.shrink_to(if keep == 0 { 0 } else { 64 });
         *self = Self { small, large, ..Self::default() };
+    }
+}
+
+/// Shows how much it is, and not what: a log is no place for what users send.
+impl std::fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbox").field("bytes", &self.len()).finish_non_exhaustive()
     }
 }
 

@@ -1,4 +1,4 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -27,6 +27,9 @@ pub struct Session<W> {
     peer: Option<Hello>,
     heard: Instant,
     pinged: Option<Instant>,
+    /// Control frames of the peer since then, less the requests of its that were answered meanwhile.
+    controls: u32,
+    controls_since: Instant,
     stats: Stats,
 }
 
@@ -45,6 +48,9 @@ pub enum Phase {
     /// It is over.
     Closed,
 }
+
+/// The time over which control frames are counted.
+const CONTROLS_TIME: Duration = Duration::from_secs(10);
 
 /// What a connection has counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -95,6 +101,8 @@ impl<W> Session<W> {
             peer: None,
             heard: now,
             pinged: None,
+            controls: 0,
+            controls_since: now,
             stats: Stats::default(),
         };
         if connects && config.hello {
@@ -244,6 +252,11 @@ impl<W> Session<W> {
 
     /// Handles the body of a control frame. Gives the id of a request that the peer no longer waits for.
     pub fn control_received(&mut self, body: &[u8], config: &Config, now: Instant) -> Option<String> {
+        if self.is_flooded(config.limits.controls, now) {
+            let reason = CloseReason::Flooded { limit: config.limits.controls };
+            self.begin_close(reason, now + config.limits.close_grace);
+            return None;
+        }
         match Control::parse(body) {
             Some(Control::Hello(hello)) => {
                 if !self.said_hello {
@@ -261,6 +274,20 @@ impl<W> Session<W> {
             None => self.stats.unknown_controls += 1,
         }
         None
+    }
+
+    /// Counts a control frame; says whether it was one too many.
+    fn is_flooded(&mut self, limit: u32, now: Instant) -> bool {
+        if now.saturating_duration_since(self.controls_since) >= CONTROLS_TIME {
+            (self.controls, self.controls_since) = (0, now);
+        }
+        self.controls = self.controls.saturating_add(1);
+        self.controls > limit
+    }
+
+    /// Notes that a request of the peer was answered: whoever gets work done may ask for more than one who only cancels.
+    pub(crate) const fn answered_peer(&mut self) {
+        self.controls = self.controls.saturating_sub(1);
     }
 
     /// Starts a request: takes a slot. `None` when as many are under way as either side allows.

@@ -170,7 +170,9 @@ impl Responder {
             if body.len() > limit as usize {
                 return Err(AnswerError::TooLarge { size: body.len(), limit });
             }
-            self.shared.count_answer(core, body.len());
+            // With its name, which may be thirty times as long as a short answer.
+            self.shared.count_answer(core, 6 + usize::from(name_len) + body.len());
+            core.session.answered_peer();
             core.frame(kind, name_len, &name, body.into());
             core.wake_driver(wakes);
             Ok(())

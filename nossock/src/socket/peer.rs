@@ -1,14 +1,14 @@
 use std::fmt;
 use std::net::SocketAddr;
-#[cfg(feature = "tls")]
 use std::sync::Arc;
 
+use crate::introduction::PeerIdentity;
 #[cfg(feature = "tls")]
 use crate::transport::tls::{Negotiated, PeerCertificates};
 #[cfg(unix)]
 use crate::transport::unix::PeerCredentials;
 
-/// Who is at the other end, as far as the transport knows.
+/// Who is at the other end, as far as the transport knows, and as far as it was proved.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Peer {
@@ -20,9 +20,17 @@ pub struct Peer {
     /// Its user and process, over a Unix socket.
     #[cfg(unix)]
     pub unix: Option<PeerCredentials>,
+    /// Who it has proved to be, where there was an [introduction](crate::Introduction).
+    pub identity: Option<Arc<PeerIdentity>>,
 }
 
 impl Peer {
+    /// Who it has proved to be, where there was an [introduction](crate::Introduction).
+    #[must_use]
+    pub fn identity(&self) -> Option<&PeerIdentity> {
+        self.identity.as_deref()
+    }
+
     /// The certificates it proved to own, over TLS. A server sees those of a client that it asked for some.
     #[cfg(feature = "tls")]
     #[must_use]

@@ -80,7 +80,7 @@ pub struct Unsent {
 /// assert_eq!(b.recv().await?.unwrap().name, "tick");
 /// # Ok(()) }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EncodedMessage {
     frame: Bytes,
     body_len: usize,
@@ -142,6 +142,16 @@ impl EncodedMessage {
         let body_len = body.as_bytes().len();
         check_size(name, body_len, u32::MAX)?;
         Ok(Self { frame: Frame { name: crate::wire::Name::new(name)?, body }.encode(), body_len })
+    }
+}
+
+/// Shows what it is called and how long it is, and not what it says.
+impl std::fmt::Debug for EncodedMessage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EncodedMessage")
+            .field("name", &self.name())
+            .field("body_len", &self.body_len)
+            .finish()
     }
 }
 

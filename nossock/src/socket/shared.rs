@@ -19,7 +19,6 @@ use crate::wire::Kind;
 ///
 /// There is one lock, held for a few dozen instructions at a time and never across an await, a call into a user's
 /// code or a wake-up: what is to be woken is collected and woken after the lock is released.
-#[derive(Debug)]
 pub(crate) struct Shared {
     core: Mutex<Core>,
     /// Sockets that users hold. When the last one goes, the connection closes.
@@ -115,6 +114,13 @@ pub(crate) type Wakes = Vec<Waker>;
 
 pub(crate) fn wake(wakes: impl IntoIterator<Item = Waker>) {
     wakes.into_iter().for_each(Waker::wake);
+}
+
+/// Shows whose it is, and nothing of what waits: a log is no place for what users send.
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("peer", &self.peer).finish_non_exhaustive()
+    }
 }
 
 impl Shared {

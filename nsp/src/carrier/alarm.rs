@@ -8,13 +8,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// A timer that is set to an earlier time than wanted stays: it fires once for nothing and is then set anew or thrown away, which
 /// is cheaper than setting it for every message.
 #[derive(Debug, Default)]
-pub(super) struct Alarm {
+pub(crate) struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Alarm {
     /// Ready when `due` has come. Nothing is ever due at `None`.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, due: Option<Instant>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, due: Option<Instant>) -> Poll<()> {
         let Some(due) = due else {
             if self.sleep.as_ref().is_some_and(|sleep| sleep.is_elapsed()) {
                 self.sleep = None;

@@ -1,8 +1,10 @@
 use std::time::Duration;
 
 use nossock::Peer;
+use nossock::transport::tcp;
 use nossock::transport::tls::{ClientTls, Negotiated, TlsError, TlsSetupError};
-use nossock::transport::{tcp, unix};
+#[cfg(unix)]
+use nossock::transport::unix;
 
 use super::chunks::Chunks;
 use super::frames::Frames;
@@ -63,6 +65,7 @@ pub async fn connect(address: &Address, options: &ConnectOptions) -> Result<Box<
 async fn attempt(address: &Address, options: &ConnectOptions) -> Result<Box<dyn Carrier>, ConnectError> {
     let (host, port) = match (address.host(), address.port(), address.unix()) {
         (Some(host), Some(port), _) => (host, port),
+        #[cfg(unix)]
         (_, _, Some(address)) => {
             let stream = unix::connect(address).await?;
             let mut peer = Peer::default();
@@ -123,6 +126,7 @@ pub enum ConnectError {
     #[error(transparent)]
     Tcp(#[from] tcp::ConnectError),
     /// No Unix socket.
+    #[cfg(unix)]
     #[error(transparent)]
     Unix(#[from] unix::UnixError),
     /// The daemon was reached, and TLS with it failed.
@@ -134,8 +138,8 @@ pub enum ConnectError {
     /// The daemon was reached, and does not make a WebSocket of the connection.
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// This build does not have the carrier.
-    #[error("this build has no carrier for {address}: the feature `websocket` is off")]
+    /// This build does not have the carrier: the feature `websocket` is off, or the system has no Unix sockets.
+    #[error("this build has no carrier for {address}")]
     Unsupported {
         /// Where it was to go.
         address: Address,

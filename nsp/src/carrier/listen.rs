@@ -3,9 +3,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nossock::Peer;
+use nossock::transport::tcp;
 use nossock::transport::tls::{Negotiated, ServerTls, TlsError};
-use nossock::transport::{tcp, unix};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+#[cfg(unix)]
+use nossock::transport::unix;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::chunks::Chunks;
 use super::frames::Frames;
@@ -78,6 +82,7 @@ pub struct Listener {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
+    #[cfg(unix)]
     Unix(unix::Listener),
 }
 
@@ -107,6 +112,7 @@ impl Listener {
                 let port = listener.local_addr().map_or(port, |real| real.port());
                 Ok(Self { address: address.clone().with_port(port), socket: Socket::Tcp(listener), options })
             }
+            #[cfg(unix)]
             (_, _, Some(path)) => {
                 let socket = Socket::Unix(unix::listen(path)?);
                 Ok(Self { address: address.clone(), socket, options })
@@ -150,6 +156,7 @@ impl Listener {
                 peer.address = Some(address);
                 Stream::Tcp(stream)
             }
+            #[cfg(unix)]
             Socket::Unix(listener) => {
                 let stream = listener.accept().await?;
                 peer.unix = unix::PeerCredentials::of(&stream).ok();
@@ -172,6 +179,7 @@ pub struct Arriving {
 #[derive(Debug)]
 enum Stream {
     Tcp(TcpStream),
+    #[cfg(unix)]
     Unix(UnixStream),
 }
 
@@ -202,6 +210,7 @@ impl Arriving {
         let Self { stream, mut peer, address, options } = self;
         let limits = options.limits;
         let stream = match stream {
+            #[cfg(unix)]
             Stream::Unix(stream) => {
                 let transport = Transport::new(stream, peer, true, limits);
                 return Ok(Box::new(Frames::new(transport, Side::Daemon, false)));
@@ -250,6 +259,7 @@ pub enum ListenError {
     #[error(transparent)]
     Tcp(#[from] tcp::ListenError),
     /// The system refuses the path.
+    #[cfg(unix)]
     #[error(transparent)]
     Unix(#[from] unix::UnixError),
     /// There is no TLS without a certificate.
@@ -258,8 +268,8 @@ pub enum ListenError {
         /// The address.
         address: Address,
     },
-    /// This build does not have the carrier.
-    #[error("this build has no carrier for {address}: the feature `websocket` is off")]
+    /// This build does not have the carrier: the feature `websocket` is off, or the system has no Unix sockets.
+    #[error("this build has no carrier for {address}")]
     Unsupported {
         /// The address.
         address: Address,

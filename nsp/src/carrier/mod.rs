@@ -8,7 +8,7 @@
 //! ```
 
 mod address;
-mod alarm;
+pub(crate) mod alarm;
 mod buffers;
 mod chunks;
 mod connect;

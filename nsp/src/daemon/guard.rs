@@ -22,13 +22,14 @@ pub(crate) struct Guard {
 pub(crate) struct Shown(Option<Arc<dyn Shows>>);
 
 impl Shown {
-    pub(crate) fn apply(self, gift: Gift) -> Gift {
-        match (self.0, gift) {
-            (Some(shows), Gift { meta, data: Data::Json(json) }) => {
-                Gift { meta, data: Data::Json(shows.show(json)) }
-            }
-            (_, gift) => gift,
-        }
+    /// What is said about a blob is filtered as an answer is; the blob itself is shown whole.
+    pub(crate) fn apply(self, Gift { meta, data }: Gift) -> Gift {
+        let Some(shows) = self.0 else { return Gift { meta, data } };
+        let data = match data {
+            Data::Json(json) => Data::Json(shows.show(json)),
+            other => other,
+        };
+        Gift { meta: meta.map(|meta| shows.show(meta)), data }
     }
 }
 

@@ -161,6 +161,18 @@ impl Data {
         }
     }
 
+    /// The blob.
+    ///
+    /// # Errors
+    /// The JSON, or `null` in the place of nothing, when there is no blob.
+    pub fn into_blob(self) -> Result<Bytes, RawJson> {
+        match self {
+            Self::Blob(blob) => Ok(blob),
+            Self::Json(json) => Err(json),
+            Self::None => Err(RawJson::NULL),
+        }
+    }
+
     /// Length in bytes, as JSON text or as the blob.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -185,6 +185,12 @@ impl Fingerprint {
         Self(Sha256::digest(der).into())
     }
 
+    /// Takes a hash over that was computed elsewhere, as that of the key in a TLS certificate.
+    #[must_use]
+    pub const fn from_sha256(hash: [u8; 32]) -> Self {
+        Self(hash)
+    }
+
     /// Reads what [`Display`](fmt::Display) has written.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

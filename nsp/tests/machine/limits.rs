@@ -135,14 +135,14 @@ fn tokens(pair: &mut Pair) -> Vec<String> {
 fn requests_are_limited_by_number_and_by_bytes() {
     let mut config = daemon::Config::default();
     config.limits.requests = 2;
-    config.limits.request_bytes = 10;
+    config.limits.request_bytes = 300;
     let mut pair = Pair::new(clear_client(), config);
     let (_, entity) = pair.open();
     let call = |n, data| {
         let (entity, id) = (entity.clone(), RequestId::numbered(n));
         Incoming::Packet(cs::Request::Call { entity, function: "f".into(), id, data }.encode())
     };
-    let long = || Data::Json(RawJson::of("0123456789").unwrap());
+    let long = || Data::Json(RawJson::of(&"0".repeat(300)).unwrap());
     pair.daemon.receive(call(1, long()), pair.now).unwrap();
     assert_eq!(code_of(&answers(&mut pair)[0]), Some(code::BUSY));
 

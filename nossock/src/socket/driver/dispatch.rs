@@ -82,7 +82,11 @@ impl<T> Driver<T> {
     fn next_but_answers(&mut self) -> Result<Next, CloseReason> {
         let mut core = None;
         let next = loop {
-            let next = match self.decoder.next(&mut self.input) {
+            let next = self.decoder.next(&mut self.input);
+            if !matches!(next, Ok(Next::Incomplete)) {
+                self.frame_since = None; // the time of a frame is its own
+            }
+            let next = match next {
                 Ok(Next::Frame(head)) if head.kind() != Kind::Control => Next::Frame(head),
                 other => break other,
             };
@@ -133,7 +137,8 @@ impl<T> Driver<T> {
         if let Some(id) = cancelled {
             self.cancel(&id);
         }
-        if phase == Phase::Draining && matches!(self.close_reason(), Some(CloseReason::PeerSaid { .. })) {
+        let peer_ends = |reason| matches!(reason, CloseReason::PeerSaid { .. } | CloseReason::Flooded { .. });
+        if phase == Phase::Draining && self.close_reason().is_some_and(peer_ends) {
             let reason = CloseReason::Peer; // the session has noted a better one
             self.peer_ended(reason);
         }

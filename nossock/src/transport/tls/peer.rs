@@ -45,6 +45,14 @@ impl PeerCertificates {
         Fingerprint::of(&self.leaf)
     }
 
+    /// The SHA-256 fingerprint of the public key in the peer's own certificate (of its `SubjectPublicKeyInfo`): it stays the
+    /// same when the certificate is renewed for the same key. `None` when the certificate cannot be read.
+    #[must_use]
+    pub fn public_key_sha256(&self) -> Option<[u8; 32]> {
+        let key = self.parsed()?.subject_public_key_info();
+        digest::digest(&digest::SHA256, &key).as_ref().try_into().ok()
+    }
+
     /// The common name in the subject, if there is one.
     ///
     /// A CA vouches for it only as far as its policy says so; the names that TLS verifies are

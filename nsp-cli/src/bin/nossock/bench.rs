@@ -7,9 +7,11 @@ use nossock::wire::Body;
 use nossock::{RequestError, Socket};
 use tokio::task::JoinSet;
 
-use crate::exit::Failure;
-use crate::options::{ConnectOptions, duration};
-use crate::output;
+use nsp_cli::exit::Failure;
+use nsp_cli::output;
+use nsp_cli::text::duration;
+
+use crate::options::ConnectOptions;
 
 /// Measure round trips against `serve --echo`.
 ///

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use nossock::wire::Body;
 
-use crate::exit::Failure;
+use nsp_cli::exit::Failure;
 
 /// The body of a message.
 #[derive(Debug, Args)]

@@ -1,23 +1,19 @@
 //! `nossock cert`
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use nossock::transport::Address;
 use nossock::transport::tls::{ClientTls, Fingerprint, Identity};
 use nossock::{Config, Connector};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, KeyPair, KeyUsagePurpose,
-};
-use time::{Duration, OffsetDateTime};
+use rcgen::{ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::exit::Failure;
-use crate::output;
+use nsp_cli::certificate::{Authority, failed, issue, localhost, params};
+use nsp_cli::exit::Failure;
+use nsp_cli::{files, output};
 
 /// Make and show certificates for development.
 #[derive(Debug, clap::Subcommand)]
@@ -64,21 +60,6 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> Failure {
-    Failure::Other(format!("cannot make the certificate: {error}"))
-}
-
-fn params(common_name: &str, names: Vec<String>) -> Result<CertificateParams, Failure> {
-    let mut params = CertificateParams::new(names).map_err(failed)?;
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, common_name);
-    // A day back, for clocks that are behind; and no longer than the strictest verifiers accept.
-    let now = OffsetDateTime::now_utc();
-    params.not_before = now - Duration::days(1);
-    params.not_after = now + Duration::days(397);
-    Ok(params)
-}
-
 /// A certificate for one run: for localhost and the loopback addresses, issued by itself, to be pinned.
 pub(crate) fn ephemeral() -> Result<Identity, Failure> {
     let key = KeyPair::generate().map_err(failed)?;
@@ -87,10 +68,6 @@ pub(crate) fn ephemeral() -> Result<Identity, Failure> {
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let cert = params.self_signed(&key).map_err(failed)?;
     Ok(Identity::from_pem(cert.pem(), key.serialize_pem())?)
-}
-
-fn localhost() -> Vec<String> {
-    ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec()
 }
 
 fn make(dir: &Path, names: &[String], force: bool) -> Result<(), Failure> {
@@ -102,26 +79,19 @@ fn make(dir: &Path, names: &[String], force: bool) -> Result<(), Failure> {
     }
     // A name of its own: two CAs of one name would be told apart by a bad signature only.
     let mark = RandomState::new().hash_one(dir) >> 40;
-    let mut ca = params(&format!("nossock development CA {mark:06x}"), Vec::new())?;
-    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().map_err(failed)?).map_err(failed)?;
-
-    let mut server = params("nossock server", [localhost(), names.to_vec()].concat())?;
-    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let mut client = params("nossock client", vec!["client".to_owned()])?;
-    client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-
+    let ca = Authority::generate(&format!("nossock development CA {mark:06x}"))?;
     let [ca_files, server_files, client_files] = &files;
-    write(ca_files, &ca.pem(), &ca.key().serialize_pem())?;
-    for (mut leaf, paths) in [(server, server_files), (client, client_files)] {
-        leaf.is_ca = IsCa::ExplicitNoCa;
-        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        leaf.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate().map_err(failed)?;
-        let cert = leaf.signed_by(&key, &ca).map_err(failed)?;
-        write(paths, &cert.pem(), &key.serialize_pem())?;
-    }
+    write(ca_files, &ca.certificate(), &ca.key())?;
+    let (server, key) = issue(
+        &ca,
+        "nossock server",
+        [localhost(), names.to_vec()].concat(),
+        ExtendedKeyUsagePurpose::ServerAuth,
+    )?;
+    write(server_files, &server, &key)?;
+    let (client, key) =
+        issue(&ca, "nossock client", vec!["client".to_owned()], ExtendedKeyUsagePurpose::ClientAuth)?;
+    write(client_files, &client, &key)?;
     for (cert, key) in &files {
         output::line(&format!("{}  {}", cert.display(), key.display()))?;
     }
@@ -131,17 +101,7 @@ fn make(dir: &Path, names: &[String], force: bool) -> Result<(), Failure> {
 /// Writes a certificate and its key, the key for its owner only.
 fn write((cert, key): &(PathBuf, PathBuf), cert_pem: &str, key_pem: &str) -> Result<(), Failure> {
     fs::write(cert, cert_pem).map_err(|error| Failure::file(cert, &error))?;
-    let written = || {
-        if key.exists() {
-            fs::remove_file(key)?; // what others may have open stays theirs
-        }
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(key)?.write_all(key_pem.as_bytes())
-    };
-    written().map_err(|error| Failure::file(key, &error))
+    files::write_private(key, key_pem.as_bytes())
 }
 
 fn show(what: &str, json: bool) -> Result<(), Failure> {

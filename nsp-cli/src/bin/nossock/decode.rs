@@ -8,8 +8,10 @@ use bytes::BytesMut;
 use nossock::Limits;
 use nossock::wire::{Decoder, FrameRef, Kind, Next};
 
-use crate::exit::Failure;
-use crate::output::{self, FrameLine};
+use nsp_cli::exit::Failure;
+use nsp_cli::output;
+
+use crate::output::FrameLine;
 
 /// Turn bytes of the wire into one JSON line a frame.
 ///

@@ -9,8 +9,12 @@ use nossock::{Peer, Reject, Router, State};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::exit::Failure;
-use crate::options::{ListenOptions, duration, stopped};
+use nsp_cli::exit::Failure;
+use nsp_cli::output as out;
+use nsp_cli::process::stopped;
+use nsp_cli::text::duration;
+
+use crate::options::ListenOptions;
 use crate::output;
 use crate::pieces::Saver;
 
@@ -85,12 +89,12 @@ impl Printer {
         };
         let path = saved.path.display();
         if self.json {
-            output::json(&serde_json::json!({
+            out::json(&serde_json::json!({
                 "peer": peer.to_string(), "name": crate::pieces::PieceName::parse(name).map_or(name.as_str(), |p| p.name),
                 "kind": "file", "size": saved.bytes, "path": path.to_string(), "sha256": saved.sha256,
             }))?;
         } else {
-            output::line(&format!("{peer} saved {path} {} bytes sha256 {}", saved.bytes, saved.sha256))?;
+            out::line(&format!("{peer} saved {path} {} bytes sha256 {}", saved.bytes, saved.sha256))?;
         }
         Ok(true)
     }

@@ -4,7 +4,6 @@ mod bench;
 mod body;
 mod cert;
 mod decode;
-mod exit;
 mod listen;
 mod options;
 mod output;
@@ -19,7 +18,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use exit::Failure;
+use nsp_cli::exit::Failure;
+use nsp_cli::process::in_runtime;
 
 /// Named messages over one socket, from the command line.
 ///
@@ -93,21 +93,13 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "nossock", &mut script);
-            output::write(&script)
+            nsp_cli::output::write(&script)
         }
         Command::Man { dir } => {
             std::fs::create_dir_all(&dir).map_err(|error| Failure::file(&dir, &error))?;
             clap_mangen::generate_to(Cli::command(), &dir).map_err(|error| Failure::file(&dir, &error))
         }
     }
-}
-
-fn in_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Other(format!("cannot start: {error}")))?;
-    let result = runtime.block_on(work);
-    runtime.shutdown_background();
-    result
 }
 
 #[cfg(test)]

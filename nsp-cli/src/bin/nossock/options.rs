@@ -1,15 +1,14 @@
 //! Flags that several commands have.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use clap::Args;
 use nossock::transport::Address;
 use nossock::transport::tls::{ClientCertificates, ClientTls, Fingerprint, Identity, Passphrase, ServerTls};
 use nossock::{Config, Connector, Limits, Server, ServerBuilder, Socket};
 
-use crate::exit::Failure;
+use nsp_cli::exit::Failure;
 
 /// How to connect.
 #[derive(Debug, Args)]
@@ -224,93 +223,5 @@ impl ListenOptions {
                 }
             });
         }
-    }
-}
-
-/// Ready when the program is to end: on SIGTERM or SIGINT. A second SIGINT ends it at once.
-pub(crate) async fn stopped() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut terminate), Ok(mut interrupt)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        else {
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tokio::spawn(async move {
-            interrupt.recv().await;
-            std::process::exit(130);
-        });
-    }
-    #[cfg(not(unix))]
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// `500ms`, `2s`, `1m`, or a number of seconds.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: f64 =
-        number.trim().parse().map_err(|_| format!("`{text}` is no time: write 500ms, 2s or 1m"))?;
-    let seconds = match unit {
-        "ms" => number / 1000.0,
-        "" | "s" => number,
-        "m" => number * 60.0,
-        "h" => number * 3600.0,
-        _ => return Err(format!("`{unit}` is no unit of time: write ms, s, m or h")),
-    };
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
-}
-
-/// The name of a file that a peer proposed, made harmless: no folders, nothing hidden, nothing a terminal obeys.
-pub(crate) fn harmless(name: &str) -> String {
-    let last = Path::new(name).file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let clean: String = last
-        .chars()
-        .map(|c| {
-            if c.is_control() || matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|') {
-                '_'
-            } else {
-                c
-            }
-        })
-        .collect();
-    let clean = clean.trim_matches([' ', '.']);
-    if clean.is_empty() { "unnamed".to_owned() } else { clean.chars().take(120).collect() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn proposed_names_stay_in_their_folder() {
-        for (proposed, expected) in [
-            ("../../etc/passwd", "passwd"),
-            ("..", "unnamed"),
-            ("/", "unnamed"),
-            (".bashrc", "bashrc"),
-            ("a\u{1b}[2Jb", "a_[2Jb"),
-            ("C:\\evil", "C__evil"),
-            ("photo.png", "photo.png"),
-        ] {
-            assert_eq!(harmless(proposed), expected);
-        }
-    }
-
-    #[test]
-    fn durations_have_units() {
-        assert_eq!(duration("500ms").unwrap(), Duration::from_millis(500));
-        assert_eq!(duration("2").unwrap(), Duration::from_secs(2));
-        assert_eq!(duration("1.5m").unwrap(), Duration::from_secs(90));
-        assert!(duration("soon").unwrap_err().contains("is no time"));
-        assert!(duration("2 weeks").unwrap_err().contains("is no unit"));
-        assert!(duration("-1s").is_err());
     }
 }

@@ -1,7 +1,4 @@
-//! Standard output: results only.
-
-use std::io::{ErrorKind, IsTerminal, Write};
-use std::sync::Mutex;
+//! How frames are printed.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,33 +7,8 @@ use nossock::wire::{Body, Name};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::exit::Failure;
-
-/// Lines of several connections do not mix.
-static LINES: Mutex<()> = Mutex::new(());
-
-/// Writes all of it.
-pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
-    let _whole = LINES.lock();
-    let mut out = std::io::stdout().lock();
-    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| match error.kind() {
-        ErrorKind::BrokenPipe => Failure::OutputClosed,
-        _ => Failure::Other(format!("standard output: {error}")),
-    })
-}
-
-pub(crate) fn line(text: &str) -> Result<(), Failure> {
-    write(format!("{text}\n").as_bytes())
-}
-
-/// One object a line.
-pub(crate) fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
-    line(&serde_json::to_string(value).map_err(|error| Failure::Other(error.to_string()))?)
-}
-
-pub(crate) fn is_terminal() -> bool {
-    std::io::stdout().is_terminal()
-}
+use nsp_cli::exit::Failure;
+use nsp_cli::output::{json, line, printable};
 
 /// One frame, as `--json` prints it.
 #[derive(Debug, Serialize)]
@@ -107,15 +79,4 @@ pub(crate) fn frame(
         body => printable(&String::from_utf8_lossy(body.as_bytes())),
     };
     line(&format!("{peer}{what} {name} {shown}"))
-}
-
-/// What a terminal would obey is escaped; a peer chose the text.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let (plain, escaped) =
-                if c.is_control() { (None, Some(c.escape_default())) } else { (Some(c), None) };
-            plain.into_iter().chain(escaped.into_iter().flatten())
-        })
-        .collect()
 }

@@ -20,8 +20,8 @@ use tokio::fs::{self, File, OpenOptions};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Mutex;
 
-use crate::exit::Failure;
-use crate::options::harmless;
+use nsp_cli::exit::Failure;
+use nsp_cli::text::harmless;
 
 /// Bytes of a piece: well below the limit that peers have unless told otherwise.
 pub(crate) const PIECE: u32 = 256 * 1024;

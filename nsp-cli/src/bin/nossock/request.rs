@@ -8,10 +8,12 @@ use nossock::{RecvError, RequestError, Socket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use nsp_cli::exit::Failure;
+use nsp_cli::output;
+use nsp_cli::text::duration;
+
 use crate::body::BodyOptions;
-use crate::exit::Failure;
-use crate::options::{ConnectOptions, duration};
-use crate::output;
+use crate::options::ConnectOptions;
 
 /// Ask, and print the answer.
 ///
@@ -119,7 +121,7 @@ fn print(args: &Args, body: Body, rtt_us: u64) -> Result<(), Failure> {
     };
     if args.json {
         let kind = if matches!(body, Body::Raw(_)) { "raw" } else { "json" };
-        let frame = output::FrameLine::new(&args.name, kind, bytes);
+        let frame = crate::output::FrameLine::new(&args.name, kind, bytes);
         let mut line = serde_json::to_value(&frame).map_err(|error| Failure::Other(error.to_string()))?;
         if let Some(line) = line.as_object_mut() {
             if let Some(body) = line.remove("body") {

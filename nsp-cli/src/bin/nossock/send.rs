@@ -10,9 +10,9 @@ use nossock::{RecvError, Socket};
 use tokio::io::AsyncReadExt;
 
 use crate::body::{BodyOptions, Source};
-use crate::exit::Failure;
 use crate::options::ConnectOptions;
 use crate::pieces::{Hash, PIECE, PieceName};
+use nsp_cli::exit::Failure;
 
 /// Send one message, or a file.
 ///
@@ -79,7 +79,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         _ => {}
     }
     if args.sha256 {
-        crate::output::line(&format!("{}  {}", hash.finish(), args.name))?;
+        nsp_cli::output::line(&format!("{}  {}", hash.finish(), args.name))?;
     }
     Ok(())
 }

@@ -13,8 +13,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 
-use crate::exit::Failure;
-use crate::options::{ListenOptions, duration, stopped};
+use nsp_cli::exit::Failure;
+use nsp_cli::process::stopped;
+use nsp_cli::text::duration;
+
+use crate::options::ListenOptions;
 use crate::pieces::Saver;
 
 /// Answer: by echo, or by running commands.
@@ -168,7 +171,7 @@ impl Service {
                     saved.bytes,
                     saved.sha256
                 );
-                if crate::output::line(&line).is_err() {
+                if nsp_cli::output::line(&line).is_err() {
                     eprintln!("{line}");
                 }
             }

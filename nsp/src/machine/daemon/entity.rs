@@ -15,14 +15,14 @@ pub(super) enum Stage {
     #[default]
     Created,
     /// The service is looking at it. What it asks for meanwhile is held, so that a client need not wait for the answer to VE.
-    Verifying { held: Held<cs::Request> },
+    Verifying { held: Held<(cs::Request, usize)> },
     /// The service has accepted it.
     Verified,
 }
 
 impl Entity {
     /// The service has accepted it: what was held is to be served.
-    pub(super) fn end_verification(&mut self) -> Vec<cs::Request> {
+    pub(super) fn end_verification(&mut self) -> Vec<(cs::Request, usize)> {
         match std::mem::replace(&mut self.stage, Stage::Verified) {
             Stage::Verifying { mut held } => held.take(),
             Stage::Created | Stage::Verified => Vec::new(),

@@ -58,7 +58,7 @@ pub struct Daemon {
     link: DaemonLink,
     entities: HashMap<EntityId, Entity>,
     requests: HashMap<RequestKey, Request>,
-    /// Bytes of the arguments of all requests.
+    /// Bytes of the messages of all requests.
     request_bytes: usize,
     tokens: TokenQueue,
     questions: HashMap<QuestionKey, Asked>,
@@ -239,11 +239,11 @@ impl Daemon {
         };
         let refused = status != Status::Ok;
         self.answer(cs::Answer::Verified { entity, status });
-        for request in held {
+        for (request, bytes) in held {
             if refused {
                 self.refuse(&request, code::REFUSED, "Error: the service refused the entity");
             } else {
-                self.serve(request, now);
+                self.serve(request, bytes, now);
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::secret::Proof;
 impl Daemon {
     pub(super) fn receive_packet(&mut self, packet: &Packet, now: Instant) -> Result<(), Ignored> {
         match packet.method {
-            Method::Cs => self.receive_call(cs::Request::decode(packet)?, now),
+            Method::Cs => self.receive_call(cs::Request::decode(packet)?, packet.payload.len(), now),
             Method::Gt => {
                 self.receive_token(gt::Request::decode(packet)?, now);
                 Ok(())
@@ -27,10 +27,11 @@ impl Daemon {
         }
     }
 
-    fn receive_call(&mut self, request: cs::Request, now: Instant) -> Result<(), Ignored> {
+    /// `bytes` is what the request keeps as long as it is there: its parts are parts of the whole message.
+    fn receive_call(&mut self, request: cs::Request, bytes: usize, now: Instant) -> Result<(), Ignored> {
         let Some(entity) = request.entity() else {
             if let cs::Request::Create(create) = request {
-                self.receive_create(create, now);
+                self.receive_create(create, bytes, now);
             }
             return Ok(());
         };
@@ -67,24 +68,22 @@ impl Daemon {
                 self.refuse(&request, code::NOT_VERIFIED, "Error: the entity was not verified");
             }
             (Stage::Verifying { held }, _) => {
-                let bytes = request_bytes(&request);
-                if let Err(request) = held.push(request, bytes) {
+                if let Err((request, _)) = held.push((request, bytes), bytes) {
                     self.refuse(&request, code::BUSY, BUSY);
                 }
             }
-            (Stage::Verified, _) => self.serve(request, now),
+            (Stage::Verified, _) => self.serve(request, bytes, now),
         }
         Ok(())
     }
 
-    fn receive_create(&mut self, mut create: Box<cs::Create>, now: Instant) {
+    fn receive_create(&mut self, mut create: Box<cs::Create>, bytes: usize, now: Instant) {
         let Limits { entities, logins, .. } = self.config.limits;
         let creating =
             self.requests.values().filter(|request| matches!(request.kind, Kind::Create { .. })).count();
         let id = create.id.detached();
         create.id = id.clone();
         let key = if creating < logins && self.entities.len() + creating < entities {
-            let bytes = create.description.as_ref().map_or(0, |description| description.as_bytes().len());
             self.begin(Kind::Create { id: id.clone() }, bytes, now)
         } else {
             None
@@ -99,8 +98,7 @@ impl Daemon {
     }
 
     /// Hands a request of a verified entity to its service.
-    pub(super) fn serve(&mut self, request: cs::Request, now: Instant) {
-        let bytes = request_bytes(&request);
+    pub(super) fn serve(&mut self, request: cs::Request, bytes: usize, now: Instant) {
         match request {
             cs::Request::Send { entity, data } => {
                 self.answer(cs::Answer::Sent { entity: entity.clone(), status: Status::Ok });
@@ -270,16 +268,6 @@ impl Daemon {
 }
 
 const BUSY: &str = "Error: too many requests at once";
-
-fn request_bytes(request: &cs::Request) -> usize {
-    match request {
-        cs::Request::Send { data, .. } | cs::Request::Call { data, .. } => data.len(),
-        cs::Request::CallBlob { data, meta, .. } => {
-            data.len() + meta.as_ref().map_or(0, |meta| meta.as_bytes().len())
-        }
-        cs::Request::Create(_) | cs::Request::Verify { .. } | cs::Request::Close { .. } => 0,
-    }
-}
 
 /// A failure that says at least something: without `s` a client would have nothing to show.
 pub(super) fn with_text(mut failure: Box<Failure>, text: &str) -> Box<Failure> {

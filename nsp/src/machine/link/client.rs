@@ -47,6 +47,11 @@ impl ClientLink {
         matches!(self.state, State::Secured(_) | State::Judging(_) | State::Waiting { required: true, .. })
     }
 
+    /// Whether what is sent now goes out now, in clear or encrypted.
+    pub(in crate::machine) const fn is_settled(&self) -> bool {
+        matches!(self.state, State::Clear | State::Secured(_))
+    }
+
     /// The key that waits to be judged.
     pub(in crate::machine) fn offered_key(&self) -> Option<&PublicKey> {
         match &self.state {
@@ -148,6 +153,10 @@ impl ClientLink {
 
     pub(in crate::machine) fn poll_outgoing(&mut self) -> Option<Outgoing> {
         self.outgoing.pop_front()
+    }
+
+    pub(in crate::machine) fn backlog(&self) -> usize {
+        self.outgoing.len()
     }
 
     fn release(&mut self, random: &mut dyn Random) {

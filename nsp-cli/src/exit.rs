@@ -1,18 +1,19 @@
-//! Why the program fails, and with which status.
+//! Why a program fails, and with which status.
 
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
 use nossock::transport::tls::{IdentityError, TlsSetupError};
-use nossock::{BindError, CloseReason, ConnectError, RecvError, Reject, RequestError, SendError, Unsent};
+use nossock::{BindError, CloseReason, ConnectError, RecvError, RequestError, SendError, Unsent};
 
-/// Why the program fails.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+/// Why a program fails. Its text is the one line that is printed.
+#[expect(clippy::exhaustive_enums, reason = "both programs and this library come as one package")]
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Failure {
     /// 1: the remote handler said no. The answer itself has been printed.
     #[error("{0}")]
-    Remote(Reject),
+    Remote(String),
     /// 2
     #[error("{0}")]
     Usage(String),
@@ -22,9 +23,15 @@ pub(crate) enum Failure {
     /// 4
     #[error("{0}")]
     Trust(String),
+    /// 5
+    #[error("{0}")]
+    NotAuthenticated(String),
+    /// 6
+    #[error("{0}")]
+    NotAuthorized(String),
     /// 7
     #[error("{0}")]
-    NoHandler(Reject),
+    NoHandler(String),
     /// 8
     #[error("{0}")]
     TimedOut(String),
@@ -40,38 +47,60 @@ pub(crate) enum Failure {
     /// 1: the machine this runs on said no.
     #[error("{0}")]
     Other(String),
+    /// It has been said already.
+    #[error("")]
+    Said {
+        /// With which status the program ends.
+        status: u8,
+    },
     /// 0: whoever read our output has had enough.
     #[error("nobody reads the output")]
     OutputClosed,
 }
 
 impl Failure {
-    pub(crate) fn code(&self) -> ExitCode {
-        ExitCode::from(match self {
+    /// The status of the program.
+    #[must_use]
+    pub fn code(&self) -> ExitCode {
+        ExitCode::from(self.status())
+    }
+
+    /// The same as a number.
+    #[must_use]
+    pub const fn status(&self) -> u8 {
+        match self {
             Self::OutputClosed => 0,
+            Self::Said { status } => *status,
             Self::Remote(_) | Self::Other(_) => 1,
             Self::Usage(_) => 2,
             Self::Connect(_) => 3,
             Self::Trust(_) => 4,
+            Self::NotAuthenticated(_) => 5,
+            Self::NotAuthorized(_) => 6,
             Self::NoHandler(_) => 7,
             Self::TimedOut(_) => 8,
             Self::Disconnected(_) => 9,
             Self::Protocol(_) => 10,
             Self::Partial(_) => 11,
-        })
+        }
     }
 
-    pub(crate) const fn is_quiet(&self) -> bool {
-        matches!(self, Self::OutputClosed)
+    /// Whether there is nothing to say about it.
+    #[must_use]
+    pub const fn is_quiet(&self) -> bool {
+        matches!(self, Self::OutputClosed | Self::Said { .. })
     }
 
-    pub(crate) fn file(path: &Path, error: &std::io::Error) -> Self {
+    /// A file that cannot be read or written.
+    #[must_use]
+    pub fn file(path: &Path, error: &std::io::Error) -> Self {
         Self::Other(format!("{}: {error}", path.display()))
     }
 }
 
 /// An error with what caused it, in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -166,9 +195,9 @@ impl From<RequestError> for Failure {
         match error {
             RequestError::NotSent(error) => error.into(),
             RequestError::Rejected { reject, .. } => match reject.code() {
-                Some("no_handler") => Self::NoHandler(reject),
+                Some("no_handler") => Self::NoHandler(reject.to_string()),
                 Some("too_large") => Self::Protocol(reject.to_string()),
-                _ => Self::Remote(reject),
+                _ => Self::Remote(reject.to_string()),
             },
             RequestError::Closed { reason, .. } => reason.into(),
             RequestError::TimedOut { .. } => Self::TimedOut(chain(&error)),

@@ -1,0 +1,146 @@
+//! `nsp login`, `logout` and `whoami`
+
+use nsp::proto::RawJson;
+use serde_json::{Value, json};
+
+use nsp_cli::exit::Failure;
+use nsp_cli::output::{self, printable};
+
+use crate::daemon::admin;
+
+use super::context::{Context, Contexts};
+use super::reach::{Reach, Session, Stay, prompt};
+use super::tokens::Tokens;
+
+/// Log in, and keep the token for the next commands.
+///
+/// The password is asked for on the terminal, or comes from --password-file, --password-fd or NSP_PASSWORD. What is kept is a token, in a
+/// file that only its owner may read.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  nsp login admin
+  nsp login alice --url nsps://chat.example.org:43580 --save chat
+  nsp login robot --password-file /run/secrets/robot")]
+pub(crate) struct LoginArgs {
+    /// The user; NSP_USER and that of the context otherwise.
+    name: Option<String>,
+
+    /// Keep URL, user and CA as a context of this name, and make it the current one.
+    #[arg(long, value_name = "NAME")]
+    save: Option<String>,
+
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// End a login: the token is good no more, here and at the daemon.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogoutArgs {
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// Show who is logged in, as the daemon sees it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WhoamiArgs {
+    /// One JSON object.
+    #[arg(long, env = "NSP_JSON")]
+    json: bool,
+
+    #[command(flatten)]
+    reach: Reach,
+}
+
+pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
+    let mut target = args.reach.target()?;
+    if let Some(name) = &args.name {
+        target.user = Some(name.to_ascii_lowercase());
+    }
+    let user = target.user.clone().ok_or_else(|| Failure::Usage("as whom? nsp login NAME".to_owned()))?;
+    target.token = None;
+    let session = args.reach.connect_to(target.clone(), Stay::Once).await?;
+    let (password, prompt) = (args.reach.password.clone(), prompt(&target));
+    let password = tokio::task::spawn_blocking(move || password.read(&prompt)).await;
+    let password = password.map_err(|error| Failure::Other(error.to_string()))??;
+    let token = session.client.token(&user, password).await?;
+    Tokens::keep(args.reach.home.tokens()?, &target.daemon, &user, &token)?;
+    if let Some(name) = &args.save {
+        let ca = match &target.ca {
+            Some(ca) => Some(std::path::absolute(ca).map_err(|error| Failure::file(ca, &error))?),
+            None => None,
+        };
+        let context = Context { url: target.address.to_string(), user: Some(user.clone()), ca };
+        Contexts::keep(&args.reach.home, name, context)?;
+    }
+    output::line(&format!("logged in as {} at {}", printable(&user), target.address))?;
+    session.close().await;
+
+    // Whether the password was made by somebody else only the daemon knows; one that cannot say is as good.
+    target.token = Some(token);
+    let Ok(session) = args.reach.connect_to(target, Stay::Once).await else { return Ok(()) };
+    let me = session.open(admin::NAME).await;
+    if let Ok(admin) = me
+        && let Ok(user) = admin.call::<Value>("whoami", &Value::Null).await
+        && user.get("must_change_password") == Some(&Value::Bool(true))
+    {
+        eprintln!("nsp: this password was made by somebody else: nsp user passwd");
+    }
+    session.close().await;
+    Ok(())
+}
+
+pub(crate) async fn logout(args: LogoutArgs) -> Result<(), Failure> {
+    let target = args.reach.target()?;
+    let (Some(user), Some(token)) = (target.user.clone(), target.token.clone()) else {
+        return Err(Failure::NotAuthenticated(format!("nobody is logged in at {}", target.daemon)));
+    };
+    let ended = end(&args.reach.connect_to(target.clone(), Stay::Once).await, token.reveal()).await;
+    // Whatever the daemon says, the token is gone here.
+    Tokens::forget(args.reach.home.tokens()?, &target.daemon, &user)?;
+    match ended {
+        // The end of the token ends the connection that has shown it, sometimes before the answer.
+        Ok(()) | Err(Failure::Disconnected(_)) => {
+            output::line(&format!("{} is logged out", printable(&user)))
+        }
+        // It was good no more.
+        Err(Failure::NotAuthenticated(_)) => output::line(&format!("{} was logged out", printable(&user))),
+        Err(failure) => {
+            eprintln!("nsp: the token is forgotten here; the daemon was not told");
+            Err(failure)
+        }
+    }
+}
+
+async fn end(session: &Result<Session, Failure>, token: &str) -> Result<(), Failure> {
+    let session = match session {
+        Ok(session) => session,
+        Err(failure) => return Err(failure.clone()),
+    };
+    let admin = session.open(admin::NAME).await?;
+    let argument =
+        RawJson::of(&json!({ "token": token })).map_err(|error| Failure::Other(error.to_string()))?;
+    admin.call_raw("logout", argument).await?;
+    Ok(())
+}
+
+pub(crate) async fn whoami(args: WhoamiArgs) -> Result<(), Failure> {
+    let session = args.reach.connect(Stay::Once).await?;
+    if session.target.user.is_none() {
+        return Err(Failure::NotAuthenticated(format!(
+            "nobody is logged in at {}: nsp login NAME",
+            session.target.daemon
+        )));
+    }
+    let admin = session.open(admin::NAME).await?;
+    let user: Value = admin.call("whoami", &Value::Null).await?;
+    if args.json {
+        output::json(&user)?;
+    } else {
+        let text = |field: &str| user.get(field).and_then(Value::as_str).map(printable).unwrap_or_default();
+        let privilege = user.get("privilege").and_then(Value::as_i64).unwrap_or_default();
+        let rank = if privilege == 0 { "superuser".to_owned() } else { format!("privilege {privilege}") };
+        output::line(&format!("{} ({rank}) at {}", text("name"), session.target.address))?;
+    }
+    session.close().await;
+    Ok(())
+}

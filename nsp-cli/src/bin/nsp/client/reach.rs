@@ -1,0 +1,404 @@
+//! Which daemon, as whom, trusting whom: what every command that talks to a daemon has.
+
+use std::io::BufRead;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nossock::transport::tls::{ALPN, ClientTls, ClientTlsBuilder, Identity, TlsError, TlsSetupError};
+use nsp::authority::Answer;
+use nsp::carrier::{Address, CarrierKind, ConnectError, WEB_ALPN};
+use nsp::client::{
+    Activity, Client, Connector, Credentials, DownReason, KnownHosts, Offered, OpenError, Told, Trust,
+};
+use nsp::machine::SpMode;
+use nsp::proto::au::Notice;
+use nsp::secure::Fingerprint;
+use nsp::{Password, Token};
+
+use nsp_cli::exit::Failure;
+use nsp_cli::text::duration;
+
+use crate::place::Home;
+use crate::secret::{self, PasswordOptions};
+
+use super::context::Contexts;
+use super::tokens::Tokens;
+
+/// How to reach a daemon.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Reach {
+    /// The daemon: nsp://, nsps://, noservice://, ws:// or wss:// with HOST:PORT, or nsp+unix:PATH. Without it, that of the context.
+    #[arg(long, value_name = "URL", env = "NSP_URL", help_heading = "Daemon")]
+    pub(crate) url: Option<String>,
+
+    /// The profile to take URL, user and CA from, if not the current one.
+    #[arg(long, value_name = "NAME", env = "NSP_CONTEXT", help_heading = "Daemon")]
+    context: Option<String>,
+
+    /// As whom.
+    #[arg(long, value_name = "NAME", env = "NSP_USER", help_heading = "Daemon")]
+    user: Option<String>,
+
+    /// How long an answer may take: 500ms, 2s, 1m.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, env = "NSP_TIMEOUT", help_heading = "Daemon")]
+    pub(crate) timeout: Duration,
+
+    /// A file whose first line is the token to show, instead of the one that nsp login has kept. NSP_TOKEN holds the token itself.
+    #[arg(long, value_name = "FILE", env = "NSP_TOKEN_FILE", help_heading = "Login")]
+    token_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) password: PasswordOptions,
+
+    /// Trust this CA (PEM) and no other.
+    #[arg(long, value_name = "FILE", env = "NSP_CA", help_heading = "Trust")]
+    ca: Option<PathBuf>,
+
+    /// Trust the daemon with this key, SHA256:… as `nsp trust` and the daemon show it, and no other; whatever --ca says.
+    #[arg(long, value_name = "KEY", env = "NSP_PIN", help_heading = "Trust")]
+    pin: Option<String>,
+
+    /// What to do about a daemon that is met for the first time, and that nobody vouches for. One whose key has changed is refused whatever this says.
+    #[arg(long, value_enum, default_value_t, env = "NSP_TRUST", help_heading = "Trust")]
+    trust: Meeting,
+
+    /// Accept any key. Whoever sits in between reads and changes everything.
+    #[arg(long, env = "NSP_INSECURE", help_heading = "Trust")]
+    insecure: bool,
+
+    /// The name that the certificate has to carry, if not that of the URL.
+    #[arg(long, value_name = "NAME", env = "NSP_SNI", help_heading = "Trust")]
+    sni: Option<String>,
+
+    /// The certificate chain to present (PEM).
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "NSP_CLIENT_CERT",
+        requires = "client_key",
+        help_heading = "Trust"
+    )]
+    client_cert: Option<PathBuf>,
+
+    /// Its private key (PEM).
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "NSP_CLIENT_KEY",
+        requires = "client_cert",
+        help_heading = "Trust"
+    )]
+    client_key: Option<PathBuf>,
+
+    /// Go beyond this machine without any encryption. Tokens and passwords stay here all the same.
+    #[arg(long, env = "NSP_PLAINTEXT", help_heading = "Trust")]
+    plaintext: bool,
+
+    #[command(flatten)]
+    pub(crate) home: Home,
+}
+
+/// What to do about a daemon that is met for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum Meeting {
+    /// Ask on a terminal; refuse without one.
+    #[default]
+    Ask,
+    /// Remember its key.
+    AcceptNew,
+    /// Refuse.
+    Strict,
+}
+
+/// What is left when everything was looked up.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) address: Address,
+    /// Under which name tokens and keys are kept.
+    pub(crate) daemon: String,
+    pub(crate) user: Option<String>,
+    pub(crate) token: Option<Token>,
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// A connection, and as whom.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) target: Target,
+}
+
+impl Session {
+    /// Opens an activity of a service.
+    pub(crate) async fn open(&self, service: &str) -> Result<Activity, Failure> {
+        let mut opening = self.client.activity(service);
+        if let Some(user) = &self.target.user {
+            opening = opening.owner(user);
+        }
+        opening.open().await.map_err(|error| not_open(service, error))
+    }
+
+    /// Leaves in peace, but not for ever.
+    pub(crate) async fn close(self) {
+        drop(tokio::time::timeout(Duration::from_secs(5), self.client.close()).await);
+    }
+}
+
+/// Why there is no activity of a service, with the service's name where it is about that.
+pub(crate) fn not_open(service: &str, error: OpenError) -> Failure {
+    match Failure::from(error) {
+        Failure::NoHandler(_) => Failure::NoHandler(format!(
+            "there is no service `{}`: nsp services shows those there are",
+            service.escape_debug()
+        )),
+        failure => failure,
+    }
+}
+
+/// Whether the connection is to come back by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stay {
+    Once,
+    Reconnect,
+}
+
+impl Reach {
+    /// Looks up what was not said: in the environment, the context, and the file of tokens, in this order.
+    pub(crate) fn target(&self) -> Result<Target, Failure> {
+        let contexts = Contexts::read(&self.home)?;
+        let (_, context) = contexts.pick(self.context.as_deref())?;
+        let url = self.url.as_deref().unwrap_or(&context.url);
+        let address: Address = url.parse().map_err(|error| {
+            Failure::Usage(format!("`{}` is no URL of a daemon: {error}", url.escape_debug()))
+        })?;
+        let is_of_context = self.url.as_deref().is_none_or(|url| url == context.url);
+        let daemon = daemon_name(&address);
+        let tokens = Tokens::read(self.home.tokens()?)?;
+        let user = self
+            .user
+            .clone()
+            .or_else(|| context.user.clone().filter(|_| is_of_context))
+            .or_else(|| tokens.only_user(&daemon).map(str::to_owned))
+            .map(|user| user.to_ascii_lowercase());
+        let token = match (self.given_token()?, &user) {
+            (Some(token), _) => Some(token),
+            (None, Some(user)) => tokens.find(&daemon, user),
+            (None, None) => None,
+        };
+        let ca = self.ca.clone().or_else(|| context.ca.clone().filter(|_| is_of_context));
+        Ok(Target { address, daemon, user, token, ca })
+    }
+
+    fn given_token(&self) -> Result<Option<Token>, Failure> {
+        if let Some(path) = &self.token_file {
+            return Ok(Some(Token::new(secret::of_file(path)?.reveal())));
+        }
+        Ok(std::env::var("NSP_TOKEN").ok().map(Token::new))
+    }
+
+    /// Connects.
+    pub(crate) async fn connect(&self, stay: Stay) -> Result<Session, Failure> {
+        let target = self.target()?;
+        self.connect_to(target, stay).await
+    }
+
+    pub(crate) async fn connect_to(&self, target: Target, stay: Stay) -> Result<Session, Failure> {
+        let result = self.connector(&target, stay, false)?.await;
+        let client = match result {
+            Err(DownReason::NotConnected(error)) if self.may_meet(&target) && is_unknown_issuer(&error) => {
+                // Nobody vouches for the certificate, so the key is looked at, as ssh does.
+                self.connector(&target, stay, true)?.await.map_err(explain)?
+            }
+            result => result.map_err(explain)?,
+        };
+        Ok(Session { client, target })
+    }
+
+    /// Connects only to see the key, and to remember it if it is confirmed.
+    pub(crate) async fn meet(&self, is_confirmed: bool) -> Result<(), Failure> {
+        let mut target = self.target()?;
+        target.ca = None;
+        let reach =
+            if is_confirmed { Self { trust: Meeting::AcceptNew, ..self.clone() } } else { self.clone() };
+        let mut connector = reach.connector(&target, Stay::Once, true)?;
+        if !target.address.is_tls() {
+            // On this machine it would go without, and no key would be seen.
+            connector = connector.sp(SpMode::Required);
+        }
+        let client = connector.await.map_err(explain)?;
+        client.close().await;
+        Ok(())
+    }
+
+    /// Whether a daemon may be known by its key instead of by a certificate.
+    const fn may_meet(&self, target: &Target) -> bool {
+        self.pin.is_none() && target.ca.is_none() && !self.insecure
+    }
+
+    pub(crate) fn known(&self) -> Result<KnownHosts, Failure> {
+        Ok(KnownHosts::open(self.home.known_daemons()?))
+    }
+
+    fn connector(&self, target: &Target, stay: Stay, by_key: bool) -> Result<Connector, Failure> {
+        let credentials = Kept { target: target.clone(), password: self.password.clone() };
+        let mut connector = Client::connect(target.address.clone())
+            .timeout(self.timeout)
+            .open_timeout(self.timeout)
+            .credentials(credentials)
+            .trust(self.policy()?);
+        if stay == Stay::Once {
+            connector = connector.no_reconnect();
+        }
+        if self.plaintext {
+            connector = connector.plaintext();
+        }
+        if !target.address.is_tls() {
+            return Ok(connector);
+        }
+        let known = self.known()?.entries().map_err(|error| Failure::Trust(error.to_string()))?;
+        let is_known = known.iter().any(|known| known.host.is(&target.daemon));
+        if by_key || self.pin.is_some() || self.insecure || (is_known && target.ca.is_none()) {
+            if self.client_cert.is_some() {
+                return Err(Failure::Usage(
+                    "--client-cert needs a daemon whose CA is known: give --ca".to_owned(),
+                ));
+            }
+            return Ok(connector.trust_certificates());
+        }
+        match self.tls(target)?.build() {
+            // Where the system trusts nobody, nobody can vouch for a certificate.
+            Err(TlsSetupError::PlatformRoots { .. }) if self.may_meet(target) => {
+                Ok(connector.trust_certificates())
+            }
+            tls => Ok(connector.tls(tls?)),
+        }
+    }
+
+    fn tls(&self, target: &Target) -> Result<ClientTlsBuilder, Failure> {
+        let mut tls = match target.address.carrier() {
+            CarrierKind::WebSocket => ClientTls::builder().alpn([WEB_ALPN]),
+            _ => ClientTls::builder().alpn([ALPN]),
+        };
+        if let Some(ca) = &target.ca {
+            tls = tls.ca_file(ca);
+        }
+        if let Some(name) = &self.sni {
+            tls = tls.server_name(name);
+        }
+        if let (Some(cert), Some(key)) = (&self.client_cert, &self.client_key) {
+            tls = tls.identity(Identity::from_pem_files(cert, key)?);
+        }
+        Ok(tls)
+    }
+
+    fn policy(&self) -> Result<Trust, Failure> {
+        if self.insecure {
+            eprintln!(
+                "nsp: warning: --insecure accepts any key; anyone in between can read and change everything"
+            );
+            return Ok(Trust::danger_anyone());
+        }
+        if let Some(pin) = &self.pin {
+            let pin = Fingerprint::parse(pin)
+                .ok_or_else(|| Failure::Usage("--pin: a key is written SHA256: and 43 letters".to_owned()))?;
+            return Ok(Trust::pinned([pin]));
+        }
+        let known = self.known()?;
+        Ok(match self.trust {
+            Meeting::AcceptNew => Trust::accept_new(known),
+            Meeting::Ask if secret::can_ask() => Trust::ask(known, confirm),
+            Meeting::Ask | Meeting::Strict => Trust::strict(known),
+        })
+    }
+}
+
+/// Asks whether a key is the daemon's.
+async fn confirm(offered: Offered) -> bool {
+    let asked = tokio::task::spawn_blocking(move || {
+        eprint!(
+            "{} is met for the first time. Its {} key is\n  {}\nCompare it with what the daemon says. Is it the same? (yes/no) ",
+            offered.host.escape_debug(),
+            offered.kind,
+            offered.fingerprint
+        );
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line).is_ok() && line.trim().eq_ignore_ascii_case("yes")
+    });
+    asked.await.unwrap_or(false)
+}
+
+fn is_unknown_issuer(error: &ConnectError) -> bool {
+    matches!(error, ConnectError::Tls(TlsError::UnknownIssuer { .. }))
+}
+
+/// One line that says what to do about it, where there is something.
+fn explain(reason: DownReason) -> Failure {
+    use nsp::client::TrustError;
+    let failure = Failure::from(&reason);
+    match (&reason, failure) {
+        (DownReason::NotTrusted(TrustError::Unknown { .. }), Failure::Trust(text)) => {
+            Failure::Trust(format!("{text}: nsp trust add URL, or --trust accept-new"))
+        }
+        (_, failure) => failure,
+    }
+}
+
+/// Host and port, as tokens and keys are kept under it.
+pub(crate) fn daemon_name(address: &Address) -> String {
+    match (address.host(), address.port()) {
+        (Some(host), Some(port)) if host.contains(':') => format!("[{host}]:{port}"),
+        (Some(host), Some(port)) => format!("{}:{port}", host.to_ascii_lowercase()),
+        _ => address.to_string(),
+    }
+}
+
+/// Answers the daemon's questions with what there is: the token that was kept, and a password if somebody knows it.
+#[derive(Debug)]
+struct Kept {
+    target: Target,
+    password: PasswordOptions,
+}
+
+impl Kept {
+    fn is_about(&self, user: Option<&str>) -> bool {
+        match (user, &self.target.user) {
+            (Some(asked), Some(ours)) => asked.eq_ignore_ascii_case(ours),
+            _ => true,
+        }
+    }
+}
+
+impl Credentials for Kept {
+    fn token<'a>(&'a self, user: Option<&'a str>) -> Answer<'a, Option<Token>> {
+        Answer::now(self.target.token.clone().filter(|_| self.is_about(user)))
+    }
+
+    fn password<'a>(&'a self, user: Option<&'a str>) -> Answer<'a, Option<Password>> {
+        if !self.is_about(user) {
+            return Answer::now(None);
+        }
+        let (options, prompt) = (self.password.clone(), prompt(&self.target));
+        Answer::later(async move {
+            // Typing blocks.
+            let asked = tokio::task::spawn_blocking(move || match options.given() {
+                Ok(None) if !secret::can_ask() => None,
+                _ => options.read(&prompt).ok(),
+            });
+            asked.await.ok().flatten()
+        })
+    }
+
+    fn notice(&self, told: Told<'_>) {
+        let text = match told.notice {
+            Notice::TokenFailed => "the login is not valid any more",
+            Notice::PasswordFailed => "the password is wrong",
+            Notice::SignIn => "this needs a login",
+        };
+        tracing::debug!(service = told.service, "{text}");
+    }
+}
+
+/// What a password is asked for with.
+pub(crate) fn prompt(target: &Target) -> String {
+    format!("Password of {} at {}: ", target.user.as_deref().unwrap_or("?"), target.daemon)
+}

@@ -1,0 +1,136 @@
+//! Client, shell and daemon of the NoService Protocol.
+
+mod client;
+mod daemon;
+mod place;
+mod script;
+mod secret;
+mod shell;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use nsp_cli::exit::Failure;
+use nsp_cli::process::in_runtime;
+
+/// Services, users and events over one connection, from the command line.
+///
+/// `nsp daemon` serves; everything else talks to a daemon. Which one, as whom and trusting whom comes from flags, from the environment, and from
+/// the current context, in this order; without any of them it is the daemon of this machine. Results go to standard output, everything
+/// else to standard error.
+///
+/// Exit status: 0 done, 1 the remote handler failed, 2 wrong usage, 3 cannot connect, 4 TLS or trust, 5 not
+/// authenticated, 6 not authorized, 7 no such service or function, 8 time-out, 9 disconnected, 10 limit or protocol error, 11 partial.
+#[derive(Debug, Parser)]
+#[command(name = "nsp", version, propagate_version = true, max_term_width = 110)]
+struct Cli {
+    /// Say more on standard error; twice says what every packet does. The daemon has --log.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "NSP_VERBOSE")]
+    verbose: u8,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What the program does. The commands describe themselves where their flags are.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Daemon(Box<daemon::Args>),
+    Login(Box<client::login::LoginArgs>),
+    Logout(Box<client::login::LogoutArgs>),
+    Whoami(Box<client::login::WhoamiArgs>),
+    Call(Box<client::call::CallArgs>),
+    Send(Box<client::call::SendArgs>),
+    Listen(Box<client::listen::Args>),
+    Services(Box<client::services::Args>),
+    User(Box<client::user::Args>),
+    Token(Box<client::token::Args>),
+    #[command(subcommand)]
+    Trust(client::trust::Command),
+    Ping(Box<client::ping::Args>),
+    Bench(Box<client::bench::Args>),
+    Top(Box<client::top::Args>),
+    Doctor(Box<client::doctor::Args>),
+    Shell(Box<shell::Args>),
+    Context {
+        #[command(flatten)]
+        home: place::Home,
+        #[command(subcommand)]
+        command: client::context::Command,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// Which one.
+        shell: Shell,
+    },
+    /// Write the manual pages into a folder.
+    Man {
+        /// Where to; made if it is not there.
+        dir: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if !matches!(cli.command, Command::Daemon(_)) {
+        let level = match cli.verbose {
+            0 => "error",
+            1 => "debug",
+            _ => "trace",
+        };
+        tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).init();
+    }
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.is_quiet() {
+                eprintln!("nsp: {failure}");
+            }
+            failure.code()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Daemon(args) => in_runtime(daemon::run(*args)),
+        Command::Login(args) => in_runtime(client::login::login(*args)),
+        Command::Logout(args) => in_runtime(client::login::logout(*args)),
+        Command::Whoami(args) => in_runtime(client::login::whoami(*args)),
+        Command::Call(args) => in_runtime(client::call::call(*args)),
+        Command::Send(args) => in_runtime(client::call::send(*args)),
+        Command::Listen(args) => in_runtime(client::listen::run(*args)),
+        Command::Services(args) => in_runtime(client::services::run(*args)),
+        Command::User(args) => in_runtime(client::user::run(*args)),
+        Command::Token(args) => in_runtime(client::token::run(*args)),
+        Command::Trust(command) => in_runtime(client::trust::run(command)),
+        Command::Ping(args) => in_runtime(client::ping::run(*args)),
+        Command::Bench(args) => in_runtime(client::bench::run(*args)),
+        Command::Top(args) => in_runtime(client::top::run(*args)),
+        Command::Doctor(args) => in_runtime(client::doctor::run(*args)),
+        Command::Shell(args) => in_runtime(shell::run(*args)),
+        Command::Context { home, command } => client::context::run(&home, command),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "nsp", &mut script);
+            nsp_cli::output::write(&script)
+        }
+        Command::Man { dir } => {
+            std::fs::create_dir_all(&dir).map_err(|error| Failure::file(&dir, &error))?;
+            clap_mangen::generate_to(Cli::command(), &dir).map_err(|error| Failure::file(&dir, &error))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,10 @@
+//! What the programs `nossock` and `nsp` share. Not a library for others: it changes as they need.
+#![doc(hidden)]
+
+pub mod certificate;
+pub mod exit;
+pub mod exit_nsp;
+pub mod files;
+pub mod output;
+pub mod process;
+pub mod text;

@@ -1,0 +1,346 @@
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, watch};
+
+use super::error::{DownReason, OpenError};
+use super::inbox::{Happening, Inbox};
+use super::state::{ActivityEnd, ActivityState};
+use crate::machine::client::{
+    self as machine, ActivityKey, CallKey, Declined, Event, Open, QuestionKey, Reply,
+};
+use crate::machine::numbered::NumberMap;
+use crate::proto::au::{Notice, Question};
+use crate::proto::{EntityId, Packet};
+use crate::secret::Token;
+
+/// Under one lock, which is never held across an await.
+#[derive(Debug, Default)]
+pub(super) struct Core {
+    /// The conversation of the connection; after its end until the next, that one.
+    pub(super) machine: Option<machine::Client>,
+    /// Whether calls can be made now.
+    pub(super) up: bool,
+    /// What the connection takes at most, in bytes.
+    pub(super) largest_send: usize,
+    /// Whom to wake when there is something to send. While the driver is awake it will look by itself.
+    pub(super) driver: Option<Waker>,
+    pub(super) awake: bool,
+    /// Everything that was to be sent has left this process.
+    pub(super) clean: bool,
+    pub(super) flushers: Vec<Waker>,
+    pub(super) closing: bool,
+    /// Those who wait for a connection without having an activity.
+    pub(super) waiting: usize,
+    pub(super) activities: NumberMap<u64, Activity>,
+    pub(super) keys: NumberMap<ActivityKey, u64>,
+    pub(super) last_activity: u64,
+    pub(super) slots: NumberMap<CallKey, Slot>,
+    pub(super) packets: Option<mpsc::Sender<Packet>>,
+    pub(super) ignored: u64,
+}
+
+/// One activity, over all the connections in which it is opened.
+#[derive(Debug)]
+pub(super) struct Activity {
+    pub(super) open: Arc<Open>,
+    /// Whether it is to be opened, now and whenever there is a connection.
+    pub(super) wanted: bool,
+    pub(super) key: Option<ActivityKey>,
+    /// Whether the machine has it open.
+    pub(super) is_open: bool,
+    pub(super) was_open: bool,
+    pub(super) inbox: Inbox,
+    pub(super) state: watch::Sender<ActivityState>,
+}
+
+/// Where the answer to a call will be.
+#[derive(Debug)]
+pub(super) enum Slot {
+    Waiting(Option<Waker>),
+    Done(Result<Outcome, machine::CallError>),
+}
+
+/// What a call brought.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Reply(Reply),
+    Token(Option<Token>),
+}
+
+/// What the driver has to do about an event.
+#[derive(Debug)]
+pub(super) enum Job {
+    Judge,
+    Answer { key: QuestionKey, question: Question, user: Option<String> },
+    Notice { notice: Notice, open: Option<Arc<Open>> },
+}
+
+impl Core {
+    /// Something is to be sent: wakes the driver, unless it is awake.
+    pub(super) fn poke(&mut self, wakes: &mut Vec<Waker>) {
+        self.clean = false;
+        if !std::mem::replace(&mut self.awake, true) {
+            wakes.extend(self.driver.take());
+        }
+    }
+
+    /// The driver goes to sleep; `left` says that everything has left.
+    pub(super) fn sleep(&mut self, waker: &Waker, left: bool, wakes: &mut Vec<Waker>) {
+        self.awake = false;
+        if !self.driver.as_ref().is_some_and(|driver| driver.will_wake(waker)) {
+            self.driver = Some(waker.clone());
+        }
+        self.clean = left;
+        if left {
+            wakes.append(&mut self.flushers);
+        }
+    }
+
+    /// Whether everything has left; wakes later if not.
+    pub(super) fn poll_clean(&mut self, waker: &Waker) -> bool {
+        if self.clean || !self.up {
+            return true;
+        }
+        self.flushers.push(waker.clone());
+        false
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        self.waiting > 0 || self.activities.values().any(|activity| activity.wanted)
+    }
+
+    /// Looks for the answer to a call.
+    pub(super) fn poll_slot(
+        &mut self,
+        call: CallKey,
+        waker: &Waker,
+    ) -> Option<Result<Outcome, machine::CallError>> {
+        match self.slots.get_mut(&call) {
+            Some(Slot::Waiting(waiting)) => {
+                if !waiting.as_ref().is_some_and(|waiting| waiting.will_wake(waker)) {
+                    *waiting = Some(waker.clone());
+                }
+                return None;
+            }
+            Some(Slot::Done(_)) => {}
+            None => return Some(Err(machine::CallError::Disconnected)),
+        }
+        match self.slots.remove(&call) {
+            Some(Slot::Done(result)) => Some(result),
+            _ => None,
+        }
+    }
+
+    /// Nobody waits for a call any more.
+    pub(super) fn give_up(&mut self, call: CallKey, wakes: &mut Vec<Waker>) {
+        if let (Some(Slot::Waiting(_)), Some(machine)) = (self.slots.remove(&call), &mut self.machine) {
+            machine.give_up(call);
+            if machine.backlog() > 0 {
+                self.poke(wakes);
+            }
+        }
+    }
+
+    /// A connection begins.
+    pub(super) fn connect(&mut self, machine: machine::Client, largest_send: usize) {
+        self.machine = Some(match &self.machine {
+            Some(earlier) => machine.numbered_after(earlier),
+            None => machine,
+        });
+        self.largest_send = largest_send;
+        self.awake = true;
+        self.clean = false;
+    }
+
+    /// Calls can be made from now on, if the conversation has got that far.
+    pub(super) fn come_up(&mut self, now: Instant, wakes: &mut Vec<Waker>) -> bool {
+        if self.up || !self.machine.as_ref().is_some_and(machine::Client::is_settled) {
+            return false;
+        }
+        self.up = true;
+        let mut wanted: Vec<_> =
+            self.activities.iter().filter(|(_, activity)| activity.wanted).map(|(id, _)| *id).collect();
+        wanted.sort_unstable();
+        for id in wanted {
+            self.open(id, now, wakes);
+        }
+        true
+    }
+
+    pub(super) fn open(&mut self, id: u64, now: Instant, wakes: &mut Vec<Waker>) {
+        let (Some(activity), Some(machine)) = (self.activities.get_mut(&id), &mut self.machine) else {
+            return;
+        };
+        match machine.open(Open::clone(&activity.open), now) {
+            Ok(key) => {
+                activity.key = Some(key);
+                self.keys.insert(key, id);
+                self.poke(wakes);
+            }
+            Err(error) => activity.end(ActivityEnd::NotOpened(error.into()), wakes),
+        }
+    }
+
+    /// Handles what the conversation has to tell.
+    pub(super) fn take_events(&mut self, jobs: &mut Vec<Job>, wakes: &mut Vec<Waker>) {
+        while let Some(event) = self.machine.as_mut().and_then(machine::Client::poll_event) {
+            match event {
+                Event::KeyOffered => jobs.push(Job::Judge),
+                Event::Opened { activity, entity } => self.opened(activity, entity, wakes),
+                Event::NotOpened { activity, error } => {
+                    self.ended(activity, ActivityEnd::NotOpened(error.into()), wakes);
+                }
+                Event::Closed { activity } => self.ended(activity, ActivityEnd::Service, wakes),
+                Event::Answered { call, result } => self.answered(call, result.map(Outcome::Reply), wakes),
+                Event::Token { call, result } => self.answered(call, result.map(Outcome::Token), wakes),
+                Event::Data { activity, data } => self.happened(activity, Happening::Data(data), wakes),
+                Event::Event { activity, event, data } => {
+                    self.happened(activity, Happening::Event { event, data }, wakes);
+                }
+                Event::BlobEvent { activity, event, meta, data } => {
+                    self.happened(activity, Happening::BlobEvent { event, meta, data }, wakes);
+                }
+                Event::Question { key, question, user } => jobs.push(Job::Answer { key, question, user }),
+                Event::QuestionDeclined { question, reason: Declined::WouldLeak } => {
+                    tracing::warn!(?question, "declined to answer over a connection that is not secured");
+                }
+                Event::QuestionDeclined { question, reason } => {
+                    tracing::warn!(?question, ?reason, "declined to answer");
+                }
+                Event::QuestionExpired { .. } => {
+                    tracing::info!("nobody answered the daemon's question in time");
+                }
+                Event::Notice { notice, activity } => {
+                    let id = activity.and_then(|key| self.keys.get(&key));
+                    let open = id.and_then(|id| self.activities.get(id)).map(|it| Arc::clone(&it.open));
+                    jobs.push(Job::Notice { notice, open });
+                }
+                Event::Custom(packet) => {
+                    let taken = self.packets.as_ref().is_some_and(|packets| packets.try_send(packet).is_ok());
+                    self.ignored += u64::from(!taken);
+                }
+                Event::Ignored(ignored) => {
+                    self.ignored += 1;
+                    tracing::debug!(%ignored, "message ignored");
+                }
+                Event::Secured => tracing::debug!("connection secured"),
+            }
+        }
+    }
+
+    /// As [`take_events`](Self::take_events), where only answers can have come.
+    pub(super) fn take_answers(&mut self, wakes: &mut Vec<Waker>) {
+        let mut jobs = Vec::new();
+        self.take_events(&mut jobs, wakes);
+        debug_assert!(jobs.is_empty(), "questions come from the daemon, and the driver has taken those");
+    }
+
+    fn of_key(&mut self, key: ActivityKey) -> Option<&mut Activity> {
+        self.activities.get_mut(self.keys.get(&key)?)
+    }
+
+    fn opened(&mut self, key: ActivityKey, entity: EntityId, wakes: &mut Vec<Waker>) {
+        let Some(activity) = self.of_key(key) else { return };
+        activity.is_open = true;
+        if std::mem::replace(&mut activity.was_open, true) {
+            activity.inbox.push(Happening::Reopened, wakes);
+        }
+        activity.state.send_replace(ActivityState::Open { entity });
+    }
+
+    fn ended(&mut self, key: ActivityKey, end: ActivityEnd, wakes: &mut Vec<Waker>) {
+        let Some(id) = self.keys.remove(&key) else { return };
+        if let Some(activity) = self.activities.get_mut(&id) {
+            activity.end(end, wakes);
+        }
+    }
+
+    fn happened(&mut self, key: ActivityKey, happening: Happening, wakes: &mut Vec<Waker>) {
+        if let Some(activity) = self.of_key(key) {
+            activity.inbox.push(happening, wakes);
+        }
+    }
+
+    fn answered(
+        &mut self,
+        call: CallKey,
+        result: Result<Outcome, machine::CallError>,
+        wakes: &mut Vec<Waker>,
+    ) {
+        if let Some(slot) = self.slots.get_mut(&call)
+            && let Slot::Waiting(waker) = std::mem::replace(slot, Slot::Done(result))
+        {
+            wakes.extend(waker);
+        }
+    }
+
+    /// The connection has ended. Calls under way fail; activities wait for the next connection if there is to be one.
+    pub(super) fn disconnect(&mut self, again: bool, reason: Option<&DownReason>, wakes: &mut Vec<Waker>) {
+        self.up = false;
+        self.awake = true;
+        wakes.append(&mut self.flushers);
+        self.keys.clear();
+        for activity in self.activities.values_mut() {
+            activity.key = None;
+            activity.is_open = false;
+            if again {
+                // One that was being opened for the first time still is.
+                activity.state.send_if_modified(|state| {
+                    let lost = matches!(state, ActivityState::Open { .. });
+                    if lost {
+                        *state = ActivityState::Reopening;
+                    }
+                    lost
+                });
+            } else {
+                let end = match activity.was_open {
+                    true => ActivityEnd::Disconnected(reason.cloned()),
+                    false => ActivityEnd::NotOpened(OpenError::NotConnected(reason.cloned())),
+                };
+                activity.end(end, wakes);
+            }
+        }
+        if let Some(machine) = &mut self.machine {
+            machine.disconnect();
+        }
+        // The keys are gone, so what the machine says about activities finds nobody; what is left are answers.
+        self.take_answers(wakes);
+        if !again {
+            self.packets = None;
+        }
+    }
+}
+
+impl Activity {
+    pub(super) fn new() -> Self {
+        Self {
+            open: Arc::new(Open::default()),
+            wanted: false,
+            key: None,
+            is_open: false,
+            was_open: false,
+            inbox: Inbox::default(),
+            state: watch::Sender::new(ActivityState::Opening),
+        }
+    }
+
+    pub(super) fn end(&mut self, end: ActivityEnd, wakes: &mut Vec<Waker>) {
+        self.wanted = false;
+        self.key = None;
+        self.is_open = false;
+        self.inbox.end(wakes);
+        self.state.send_if_modified(|state| {
+            let lives = !matches!(state, ActivityState::Closed(_));
+            if lives {
+                *state = ActivityState::Closed(end);
+            }
+            lives
+        });
+    }
+}
