@@ -107,7 +107,11 @@ enum Driving {
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Tell the client that an entity is closed, and do what follows from that.
-    CloseEntity(EntityId),
+    CloseEntity {
+        entity: EntityId,
+        /// Once this call has ended, if it runs.
+        after: Option<RequestKey>,
+    },
     /// Say what is queued, and end.
     Close(EndReason),
     /// Take nothing new, finish what runs, and end.

@@ -39,6 +39,11 @@ fn noting(log: &Log) -> Service<Log> {
         })
         .function("echo", async |Json(value): Json<Value>| value)
         .function("leave", async |entity: Entity| entity.close())
+        .function("leave late", async |entity: Entity, all: Emitter| {
+            all.to_all().close();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            entity.groups()
+        })
         .function("sleep", async || tokio::time::sleep(Duration::from_secs(60)).await)
 }
 
@@ -162,6 +167,18 @@ async fn service_closes_an_entity() {
     assert_eq!(wire.call(&other, "echo", json!(1)).await, Ok(json!(1)));
     assert_eq!(noted(&log).last().unwrap(), r#"goes from ["everybody"], 1 are left"#);
     assert_eq!(handle.stats().calls_running, 0, "what ran for it was stopped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn function_that_closes_who_has_called_it_is_answered_before() {
+    let log = Log::default();
+    let (_daemon, handle) = daemon(Daemon::builder().service(noting(&log))).await;
+    let (mut wire, mut other) = (Wire::to(&handle), Wire::to(&handle));
+    let (entity, another) = (wire.open("Chat").await, other.open("Chat").await);
+    wire.begin(&entity, "leave late", json!(null)).await;
+    assert_eq!(other.event().await, ca::Request::Close { entity: another });
+    assert_eq!(wire.returned().await.1, Ok(json!(["everybody"])));
+    assert_eq!(wire.event().await, ca::Request::Close { entity });
 }
 
 #[tokio::test(start_paused = true)]

@@ -59,12 +59,7 @@ impl Driver {
             }
             Event::Data { entity, data } => self.data(&entity, data, cx),
             Event::Closed { entity } => self.take_leave(&entity),
-            Event::Expired { key } => {
-                if let Some(task) = self.running.remove(&key) {
-                    task.abort();
-                    self.shared.totals.calls_running.fetch_sub(1, Ordering::Relaxed);
-                }
-            }
+            Event::Expired { key } => self.ended(key, cx),
             Event::Token { key, user, password } => self.token(key, user, password, cx),
             Event::Answer { key, value } => {
                 let mut core = self.connection.lock();
@@ -128,7 +123,7 @@ impl Driver {
         match found {
             Ok(endpoint) => {
                 let Asked { kind, function, meta, data } = asked;
-                let call = Call { entity: entity.clone(), kind, name: function, data, meta };
+                let call = Call { entity: entity.clone(), key: Some(key), kind, name: function, data, meta };
                 self.start(&endpoint, call, Finish::Give { key }, cx);
             }
             Err(fail) => {

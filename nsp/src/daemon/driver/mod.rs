@@ -51,6 +51,8 @@ pub(crate) struct Driver {
     members: HashMap<EntityId, Member>,
     /// Calls that wait, each in a task of its own.
     running: HashMap<RequestKey, AbortHandle>,
+    /// Entities that are closed when a call has ended.
+    leaving: Vec<(RequestKey, EntityId)>,
     /// Packets of custom methods that are worked on.
     customs: JoinSet<()>,
     /// Services that are working on data.
@@ -123,6 +125,7 @@ impl Driver {
             seat,
             members: HashMap::new(),
             running: HashMap::new(),
+            leaving: Vec::new(),
             customs: JoinSet::new(),
             data_running: 0,
             data_bytes: 0,
@@ -189,10 +192,13 @@ impl Driver {
                 self.obey(command, cx);
             }
             self.handle_timeout(cx);
-            let held = self.is_held_back();
+            let mut is_all_read = false;
             while *budget > 0 && self.listens() && !self.is_held_back() {
                 match self.carrier.poll_receive(cx) {
-                    Poll::Pending => break,
+                    Poll::Pending => {
+                        is_all_read = true;
+                        break;
+                    }
                     Poll::Ready(Ok(incoming)) => {
                         *budget -= 1;
                         self.receive(incoming, cx);
@@ -201,8 +207,8 @@ impl Driver {
                 }
             }
             self.write(cx)?;
-            // Nobody wakes us for what was not even looked at.
-            if !(held && self.listens() && !self.is_held_back()) {
+            // Only a carrier that was read to its end wakes us. Where reading was held back, and is not any more, it has to go on.
+            if is_all_read || *budget == 0 || !self.listens() || self.is_held_back() {
                 return Ok(());
             }
         }
@@ -419,6 +425,25 @@ impl Driver {
         });
     }
 
+    fn close_entity(&mut self, entity: &EntityId, cx: &mut Context<'_>) {
+        let close = ca::Request::Close { entity: entity.clone() };
+        if self.connection.with(|core| core.machine.push(&close)).is_ok() {
+            self.handle_events(cx);
+            self.take_leave(entity);
+        }
+    }
+
+    /// A call that waited has ended, or is stopped.
+    fn ended(&mut self, key: RequestKey, cx: &mut Context<'_>) {
+        let Some(task) = self.running.remove(&key) else { return };
+        task.abort(); // does nothing to one that has ended
+        self.shared.totals.calls_running.fetch_sub(1, Ordering::Relaxed);
+        while let Some(at) = self.leaving.iter().position(|(after, _)| *after == key) {
+            let (_, entity) = self.leaving.swap_remove(at);
+            self.close_entity(&entity, cx);
+        }
+    }
+
     fn obey(&mut self, command: Command, cx: &mut Context<'_>) {
         match command {
             Command::Close(reason) => self.close(reason),
@@ -427,19 +452,12 @@ impl Driver {
                     self.phase = Phase::Draining { until };
                 }
             }
-            Command::CloseEntity(entity) => {
-                let close = ca::Request::Close { entity: entity.clone() };
-                if self.connection.with(|core| core.machine.push(&close)).is_ok() {
-                    self.handle_events(cx);
-                    self.take_leave(&entity);
-                }
-            }
+            Command::CloseEntity { entity, after } => match after {
+                Some(key) if self.running.contains_key(&key) => self.leaving.push((key, entity)),
+                _ => self.close_entity(&entity, cx),
+            },
             Command::Verified { key, entity, result } => self.verified(key, &entity, result, cx),
-            Command::Finished(key) => {
-                if self.running.remove(&key).is_some() {
-                    self.shared.totals.calls_running.fetch_sub(1, Ordering::Relaxed);
-                }
-            }
+            Command::Finished(key) => self.ended(key, cx),
             Command::DataTaken(entity) => self.data_taken(&entity, cx),
         }
     }
