@@ -267,7 +267,6 @@ async fn daemon_that_stops_says_so_and_one_that_comes_back_is_found() {
 }
 
 #[tokio::test]
-#[ignore = "the daemon's driver goes to sleep with a message unread, after an answer over `Limits::answers`"]
 async fn calls_go_on_after_an_answer_that_is_larger_than_what_may_wait() {
     let listens = ["nsp://127.0.0.1:0", "noservice://127.0.0.1:0", "ws://127.0.0.1:0"].map(Listen::on);
     let served = serve(listens.into()).await;
