@@ -177,7 +177,7 @@ fn original_command_line_answers_and_greets() {
         let argument = json!({ "c": line }).to_string();
         daemon.json(&["call", "NoShell", "sendC", &argument])["r"].as_str().unwrap().to_owned()
     };
-    assert_eq!(run("service list"), "NoActivity\nNoAdmin\nNoDiscovery\nNoShell");
+    assert_eq!(run("service list"), "NoActivity\nNoAdmin\nNoDiscovery\nNoShell\nNoUser");
     assert_eq!(run("echo a  b"), "a  b");
     assert_eq!(run("service funclist NoActivity"), "getActivity\ngetOnline");
     let refused = run("daemon version");

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::support::{Beside, Daemon, PASSWORD, nsp, path, said};
 
@@ -160,6 +161,7 @@ fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
     let dir = tempfile::tempdir().unwrap();
     let name = dir.path().join("notify");
     let socket = UnixDatagram::bind(&name).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let daemon = Daemon::start_with(tempfile::tempdir().unwrap(), "", &[], |command| {
         command.env("NOTIFY_SOCKET", &name);
     });

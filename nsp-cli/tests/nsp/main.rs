@@ -5,6 +5,7 @@
 mod bad_input;
 mod calls;
 mod daemon;
+mod policy;
 mod shell;
 mod support;
 mod trust;

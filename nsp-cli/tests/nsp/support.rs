@@ -74,7 +74,7 @@ impl Daemon {
         fs::write(&password, format!("{PASSWORD}\n")).unwrap();
         let mut command = nsp();
         command.args(["daemon", "--data", path(&data)]);
-        let has = |flag: &str| args.iter().any(|arg| *arg == flag);
+        let has = |flag: &str| args.contains(&flag);
         if !has("--listen") {
             command.args(["--listen", "nsps://127.0.0.1:0"]);
         }

@@ -35,6 +35,8 @@ pub(crate) struct File {
     pub(crate) log: Option<String>,
     /// Who may do what.
     pub(crate) policy: Option<PathBuf>,
+    /// How many users anybody may make in an hour.
+    pub(crate) open_registration: Option<Count>,
     pub(crate) tls: Tls,
     pub(crate) limits: LimitsFile,
     pub(crate) passwords: Passwords,

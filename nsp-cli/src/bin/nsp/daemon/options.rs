@@ -117,6 +117,15 @@ pub(super) struct Options {
     #[arg(long, value_name = "FILE", env = "NSP_DAEMON_KEY_FILE", help_heading = "Users")]
     pub(super) daemon_key_file: Option<PathBuf>,
 
+    /// Who may do what: a policy, TOML or JSON. What it does not grant is denied, to superusers as well, so it has to grant the role
+    /// `superuser` what administration needs. SIGHUP reads it again.
+    #[arg(long, value_name = "FILE", env = "NSP_POLICY", help_heading = "Users")]
+    pub(super) policy: Option<PathBuf>,
+
+    /// Let anybody make a user by NoUser.createUser, so many in an hour. Nobody can otherwise.
+    #[arg(long, value_name = "PER_HOUR", env = "NSP_OPEN_REGISTRATION", help_heading = "Users")]
+    pub(super) open_registration: Option<u32>,
+
     /// How long what runs may take to end, when the daemon is to.
     #[arg(long, value_name = "TIME", value_parser = duration, env = "NSP_GRACE")]
     pub(super) grace: Option<Duration>,

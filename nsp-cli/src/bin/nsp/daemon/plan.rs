@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use nsp::carrier::{Address, Scheme};
 use nsp_auth::password::Cost;
+use nsp_auth::policy::Policies;
 use serde_json::{Value, json};
 
-use nsp_cli::exit::Failure;
+use nsp_cli::exit::{Failure, chain};
 use nsp_cli::{output, text};
 
 use crate::place::Data;
@@ -44,6 +45,7 @@ pub(super) struct Plan {
     pub(super) metrics: Option<String>,
     pub(super) log: String,
     pub(super) policy: Option<PathBuf>,
+    pub(super) open_registration: Option<u32>,
     pub(super) limits: Limits,
     pub(super) cost: Cost,
     pub(super) minimum_length: Option<usize>,
@@ -99,7 +101,8 @@ impl Plan {
             grace: options.grace.or(file.grace.map(|time| time.0)).unwrap_or(Duration::from_secs(10)),
             metrics: options.metrics.clone().or_else(|| file.metrics.clone()),
             log: level,
-            policy: file.policy.as_deref().map(|path| config.path(path)),
+            policy: options.policy.clone().or_else(|| file.policy.as_deref().map(|path| config.path(path))),
+            open_registration: options.open_registration.or(file.open_registration.map(|count| count.0)),
             limits: Limits::of(&file.limits),
             cost,
             minimum_length: file.passwords.minimum_length.map(|count| count.0 as usize),
@@ -108,12 +111,21 @@ impl Plan {
         })
     }
 
+    /// The policy; one that permits everything where there is none.
+    pub(super) fn policies(&self) -> Result<Policies, Failure> {
+        match &self.policy {
+            Some(path) => Policies::open(path).map_err(|error| Failure::Usage(chain(&error))),
+            None => Ok(Policies::none()),
+        }
+    }
+
     /// Shows it, for who wants to see before it runs.
     pub(super) fn show(&self, as_json: bool) -> Result<(), Failure> {
         let (found, wrong) = Found::all(&self.services);
         if let Some(first) = wrong.first() {
             return Err(Failure::Usage(first.clone()));
         }
+        drop(self.policies()?);
         let functions: Vec<String> =
             self.scripts.iter().map(|script| format!("{}.{}", script.service, script.name)).collect();
         let services: Vec<&str> = found.iter().map(|found| found.manifest.name.as_str()).collect();

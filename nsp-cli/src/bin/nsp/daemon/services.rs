@@ -86,7 +86,7 @@ async fn run_script(State(scripts): State<Scripts>, asked: Asked) -> Result<Box<
     let function = scripts
         .get(&asked.function)
         .ok_or_else(|| Fail::new(nsp::daemon::code::NO_FUNCTION, "no such function"))?;
-    Ok(function.call(asked.data.get(), &asked.caller).await.map_err(Fail::from)?)
+    function.call(asked.data.get(), &asked.caller).await.map_err(Fail::from)
 }
 
 /// A program as a service; and what keeps it running.
@@ -115,7 +115,7 @@ async fn run_program(
     State(program): State<Arc<script::Service>>,
     asked: Asked,
 ) -> Result<Box<RawValue>, Fail> {
-    Ok(program.call(&asked.function, &asked.data, &asked.caller).await.map_err(Fail::from)?)
+    program.call(&asked.function, &asked.data, &asked.caller).await.map_err(Fail::from)
 }
 
 async fn opened(State(program): State<Arc<script::Service>>, entity: Entity) {
