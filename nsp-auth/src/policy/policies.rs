@@ -12,7 +12,6 @@ use super::error::PolicyError;
 use super::explain::{Explanation, explain};
 use super::load::MAX_BYTES;
 use super::model::Policy;
-use crate::audit::TARGET;
 
 /// The policy that holds now, with the decisions that were made by it.
 ///
@@ -94,7 +93,7 @@ impl Policies {
                 Ok(())
             }
             Err(error) => {
-                tracing::warn!(target: TARGET, event = "policy", change = "refused", reason = %error);
+                tracing::warn!(%error, "policy not loaded");
                 Err(error)
             }
         }
@@ -116,7 +115,7 @@ impl Policies {
             (_, false) => "removed",
         };
         let path = self.path.as_ref().map(|path| tracing::field::display(path.display()));
-        tracing::info!(target: TARGET, event = "policy", change, rules, path);
+        tracing::info!(rules, path, "policy {change}");
     }
 
     /// Whether there is a policy.

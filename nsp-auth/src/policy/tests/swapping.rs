@@ -163,7 +163,7 @@ impl io::Write for Written {
 }
 
 #[test]
-fn every_change_of_the_policy_is_written_down() {
+fn every_change_of_the_policy_is_logged() {
     let written = Written::default();
     let writer = written.clone();
     let log = tracing_subscriber::fmt()
@@ -185,10 +185,10 @@ fn every_change_of_the_policy_is_written_down() {
     let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
     let path = path.display();
     for (line, start) in text.lines().zip([
-        format!(" INFO nsp_auth::audit: event=\"policy\" change=\"set\" rules=1 path={path}"),
-        format!(" INFO nsp_auth::audit: event=\"policy\" change=\"replaced\" rules=0 path={path}"),
-        format!(" WARN nsp_auth::audit: event=\"policy\" change=\"refused\" reason={path}:1: "),
-        format!(" INFO nsp_auth::audit: event=\"policy\" change=\"removed\" path={path}"),
+        format!(" INFO nsp_auth::policy::policies: policy set rules=1 path={path}"),
+        format!(" INFO nsp_auth::policy::policies: policy replaced rules=0 path={path}"),
+        format!(" WARN nsp_auth::policy::policies: policy not loaded error={path}:1: "),
+        format!(" INFO nsp_auth::policy::policies: policy removed path={path}"),
     ]) {
         assert!(line.starts_with(&start), "{line}");
     }
