@@ -98,6 +98,9 @@ pub(crate) struct FunctionFile {
     /// Only for superusers with a token.
     #[serde(default)]
     pub(crate) secure: bool,
+    /// Only for users who have logged in, whose name the script then knows.
+    #[serde(default)]
+    pub(crate) login: bool,
     pub(crate) timeout: Option<Time>,
     pub(crate) memory: Option<Size>,
     pub(crate) output: Option<Size>,

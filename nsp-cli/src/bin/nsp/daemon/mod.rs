@@ -243,7 +243,7 @@ fn not_bound(error: BindError) -> Failure {
 fn greet(plan: &Plan, daemon: &Daemon, certificate: &Certificate, password: Option<&Password>) {
     let addresses = daemon.addresses();
     for address in &addresses {
-        eprintln!("listening {address}");
+        eprintln!("listening {}", shown(address));
     }
     if let (Some(key), true) = (certificate.key, addresses.iter().any(Address::is_tls)) {
         eprintln!("key {key}");
@@ -257,8 +257,9 @@ fn greet(plan: &Plan, daemon: &Daemon, certificate: &Certificate, password: Opti
     let Some(first) = addresses.first() else { return };
     // The default is found without being told.
     let mut flags = String::new();
-    if first.to_string() != crate::client::context::LOCAL_URL || !plan.data.is_default() {
-        flags.push_str(&format!(" --url {first}"));
+    let first_shown = shown(first);
+    if first_shown != crate::client::context::LOCAL_URL || !plan.data.is_default() {
+        flags.push_str(&format!(" --url {first_shown}"));
         if first.is_tls() && plan.certificate.is_none() {
             flags.push_str(&format!(" --ca {}", quoted(&plan.data.file("ca.pem").display().to_string())));
         }
@@ -268,6 +269,11 @@ fn greet(plan: &Plan, daemon: &Daemon, certificate: &Certificate, password: Opti
         None => eprintln!("call it: nsp services{flags}"),
     }
     eprintln!("log in:  nsp login admin{flags}");
+}
+
+/// An address as people write it: the path of a WebSocket goes without saying when there is none.
+fn shown(address: &Address) -> String {
+    address.to_string().trim_end_matches('/').to_owned()
 }
 
 /// A word as a shell takes it.

@@ -93,6 +93,10 @@ pub(super) struct Options {
     #[arg(long = "function", value_name = "SERVICE.FUNCTION=FILE", help_heading = "Services")]
     pub(super) functions: Vec<String>,
 
+    /// Have these scripts answer only users who have logged in; their names are in NSP_USER.
+    #[arg(long, env = "NSP_FUNCTION_LOGIN", help_heading = "Services")]
+    pub(super) function_login: bool,
+
     /// How long a script may take.
     #[arg(long, value_name = "TIME", value_parser = duration, env = "NSP_FUNCTION_TIMEOUT", help_heading = "Services")]
     pub(super) function_timeout: Option<Duration>,

@@ -218,6 +218,7 @@ fn scripts(options: &Options, config: &Config) -> Result<Vec<Script>, Failure> {
             name: name.to_owned(),
             description: String::new(),
             secure: false,
+            login: options.function_login,
             function,
         });
     }
@@ -265,6 +266,7 @@ fn configured(config: &Config, file: &FunctionFile, defaults: Bounds) -> Result<
         name: name.to_owned(),
         description: file.description.clone(),
         secure: file.secure,
+        login: file.login,
         function: Function::new(service, name, command, folder, bounds),
     })
 }
