@@ -23,6 +23,10 @@ pub(crate) struct File {
     pub(crate) listen: Option<Vec<String>>,
     /// Where to listen for the original's clients as well.
     pub(crate) legacy_clients: Vec<String>,
+    /// Lets them send secrets.
+    pub(crate) legacy_secrets: Option<bool>,
+    /// Web pages whose browsers are let in.
+    pub(crate) origins: Vec<String>,
     /// Allows carriers in clear beyond loopback.
     pub(crate) plaintext: Option<bool>,
     /// The folder with services.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use nossock::transport::tls::{ALPN, ServerTls};
 use nsp::carrier::{Address, WEB_ALPN};
-use nsp::daemon::{BindError, Daemon, DaemonHandle, Drained, Limits, Listen, Service};
+use nsp::daemon::{BindError, Daemon, DaemonHandle, Drained, Limits, Listen, Service, WeakUse};
 use nsp::secure::ServerKey;
 use nsp::{DaemonKey, Password};
 use nsp_auth::Authority;
@@ -216,12 +216,13 @@ fn limits(plan: &Plan) -> Limits {
 
 fn listen(plan: &Plan, place: &Place, tls: &ServerTls, key: &Arc<ServerKey>) -> Listen {
     let address = &place.address;
-    let mut listen = Listen::on(address.to_string());
+    let mut listen = Listen::on(address.to_string()).origins(plan.origins.iter().cloned());
     if address.is_tls() {
         return listen.tls(tls.clone());
     }
     if place.legacy {
-        return listen.sp(Arc::clone(key)).legacy_clients();
+        let weak = if plan.legacy_secrets { WeakUse::Everything } else { WeakUse::NoSecrets };
+        return listen.sp(Arc::clone(key)).legacy_clients().weak_use(weak);
     }
     if plan.plaintext {
         listen = listen.plaintext();

@@ -67,6 +67,14 @@ pub(super) struct Options {
     #[arg(long, value_name = "URL", env = "NSP_LEGACY_CLIENTS", value_delimiter = ',')]
     pub(super) legacy_clients: Vec<String>,
 
+    /// Let clients of the original send passwords and call what is for superusers, although whoever listens can read along.
+    #[arg(long, env = "NSP_LEGACY_SECRETS")]
+    pub(super) legacy_secrets: bool,
+
+    /// Let in browsers that show a page of this origin, as in https://chat.example.org; * are all. Without it no page gets in by ws:// or wss://.
+    #[arg(long = "origin", value_name = "ORIGIN", env = "NSP_ORIGINS", value_delimiter = ',')]
+    pub(super) origins: Vec<String>,
+
     /// Allow listening beyond this machine without any encryption.
     #[arg(long, env = "NSP_PLAINTEXT")]
     pub(super) plaintext: bool,

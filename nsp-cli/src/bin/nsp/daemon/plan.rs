@@ -36,6 +36,8 @@ pub(super) struct Plan {
     pub(super) data: Data,
     pub(super) listen: Vec<Place>,
     pub(super) plaintext: bool,
+    pub(super) legacy_secrets: bool,
+    pub(super) origins: Vec<String>,
     pub(super) names: Vec<String>,
     /// Certificate and key, where they are not to be made.
     pub(super) certificate: Option<(PathBuf, PathBuf)>,
@@ -90,6 +92,8 @@ impl Plan {
         Ok(Self {
             listen,
             plaintext,
+            legacy_secrets: options.legacy_secrets || file.legacy_secrets.unwrap_or_default(),
+            origins: if options.origins.is_empty() { file.origins.clone() } else { options.origins.clone() },
             names,
             certificate,
             scripts: scripts(options, &config)?,
