@@ -45,15 +45,20 @@ fn script_knows_who_has_proved_to_call() {
     let dir = tempfile::tempdir().unwrap();
     let script = dir.path().join("who.sh");
     fs::write(&script, "printf '\"%s\"' \"$NSP_USER\"").unwrap();
-    let config = format!(
-        "[[function]]\nname = \"Who.Am\"\ncommand = \"{0}\"\n[[function]]\nname = \"Who.Super\"\ncommand = [\"sh\", \"{0}\"]\nsecure = true\n",
-        path(&script)
-    );
-    let daemon = Daemon::configured(&config, &[]);
+    let function = |name: &str, more: &str| {
+        format!("[[function]]\nname = \"Who.{name}\"\ncommand = \"{}\"\n{more}\n", path(&script))
+    };
+    let config = [function("Am", ""), function("Login", "login = true"), function("Super", "secure = true")];
+    let daemon = Daemon::configured(&config.concat(), &[]);
     assert_eq!(daemon.json(&["call", "Who", "Am", "--user", "admin"]), json!(""), "a claim is nothing");
-    assert_eq!(daemon.run(&["call", "Who", "Super"]).0, 5);
+    for function in ["Login", "Super"] {
+        assert_eq!(daemon.run(&["call", "Who", function, "--user", "admin"]).0, 5);
+    }
     daemon.login("admin", PASSWORD);
-    assert_eq!(daemon.json(&["call", "Who", "Super"]), json!("admin"));
+    for function in ["Login", "Super"] {
+        assert_eq!(daemon.json(&["call", "Who", function]), json!("admin"));
+    }
+    assert_eq!(daemon.json(&["call", "Who", "Am"]), json!(""), "nobody is asked for what is not needed");
 }
 
 #[test]
@@ -177,7 +182,7 @@ fn original_command_line_answers_and_greets() {
         let argument = json!({ "c": line }).to_string();
         daemon.json(&["call", "NoShell", "sendC", &argument])["r"].as_str().unwrap().to_owned()
     };
-    assert_eq!(run("service list"), "NoActivity\nNoAdmin\nNoDiscovery\nNoShell");
+    assert_eq!(run("service list"), "NoActivity\nNoAdmin\nNoDiscovery\nNoShell\nNoUser");
     assert_eq!(run("echo a  b"), "a  b");
     assert_eq!(run("service funclist NoActivity"), "getActivity\ngetOnline");
     let refused = run("daemon version");

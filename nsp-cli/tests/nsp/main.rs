@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod bad_input;
+mod blobs;
 mod calls;
 mod daemon;
+mod policy;
 mod shell;
 mod support;
 mod trust;

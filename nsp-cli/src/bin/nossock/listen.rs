@@ -122,10 +122,12 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             },
         )
         .on_error(|socket, error| eprintln!("nossock: {}: {error}", socket.peer()));
+    // Before anybody can read that it listens.
+    let stop = stopped();
     let server = args.listen.listen().await?;
     let (ended, end) = tokio::sync::oneshot::channel::<()>();
     let watch = tokio::spawn(async move {
-        let result = watch(&args, ticked).await;
+        let result = watch(&args, ticked, stop).await;
         drop(ended);
         result
     });
@@ -134,10 +136,14 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// Waits for the end: a signal, enough messages, silence, time, or that nobody reads the output.
-async fn watch(args: &Args, mut ticked: mpsc::UnboundedReceiver<Result<(), Failure>>) -> Result<(), Failure> {
+async fn watch(
+    args: &Args,
+    mut ticked: mpsc::UnboundedReceiver<Result<(), Failure>>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     let start = Instant::now();
     let far = Duration::from_secs(60 * 60 * 24 * 365);
-    let mut stop = std::pin::pin!(stopped());
+    let mut stop = std::pin::pin!(stop);
     let mut last = start;
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 {

@@ -140,8 +140,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
                 }
             });
     }
+    // Before anybody can read that it listens.
+    let stop = stopped();
     let server = args.listen.listen().await?;
-    let drained = server.serve_until(router, stopped()).await;
+    let drained = server.serve_until(router, stop).await;
     if drained.aborted > 0 {
         return Err(Failure::Partial(format!("{} connections had to be cut", drained.aborted)));
     }

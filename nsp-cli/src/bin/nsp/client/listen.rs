@@ -63,12 +63,12 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     // Made before it is opened: a service may greet before it has agreed.
     let mut happenings = opening.happenings();
     let activity = opening.open().await.map_err(|error| not_open(&args.service, error))?;
+    let mut stop = std::pin::pin!(stopped());
     eprintln!("listening to {}", printable(&args.service));
     let start = Instant::now();
     let far = Duration::from_secs(60 * 60 * 24 * 365);
     let mut last = start;
     let mut left = args.count.unwrap_or(u64::MAX);
-    let mut stop = std::pin::pin!(stopped());
     while left > 0 {
         tokio::select! {
             () = &mut stop => break,

@@ -14,10 +14,12 @@ use nsp::machine::SpMode;
 use nsp::proto::au::Notice;
 use nsp::secure::Fingerprint;
 use nsp::{Password, Token};
+use serde_json::Value;
 
 use nsp_cli::exit::Failure;
 use nsp_cli::text::duration;
 
+use crate::daemon::admin;
 use crate::place::Home;
 use crate::secret::{self, PasswordOptions};
 
@@ -228,6 +230,15 @@ impl Reach {
         let client = connector.await.map_err(explain)?;
         client.close().await;
         Ok(())
+    }
+
+    /// Who the daemon says this is.
+    pub(crate) async fn who_am_i(&self) -> Result<Value, Failure> {
+        let session = self.connect(Stay::Once).await?;
+        let user = async { Ok(session.open(admin::NAME).await?.call("whoami", &Value::Null).await?) };
+        let user = user.await;
+        session.close().await;
+        user
     }
 
     /// Whether a daemon may be known by its key instead of by a certificate.

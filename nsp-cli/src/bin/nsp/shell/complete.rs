@@ -30,7 +30,11 @@ impl Catalogue {
         let last = line.get(start..).unwrap_or_default();
         let before: Vec<&str> = line.get(..start).unwrap_or_default().split_whitespace().collect();
         let words = |all: Vec<String>| {
-            let candidates = all.into_iter().filter(|word| word.starts_with(last)).collect();
+            let mut candidates: Vec<String> = all.into_iter().filter(|word| word.starts_with(last)).collect();
+            // There is only one way to go on, so it is gone to the next word.
+            if let [only] = candidates.as_mut_slice() {
+                only.push(' ');
+            }
             Completion { start, candidates }
         };
         match before.as_slice() {
@@ -147,10 +151,10 @@ mod tests {
     #[test]
     fn commands_services_and_functions_are_offered_where_they_may_stand() {
         let catalogue = catalogue();
-        check(&catalogue, "ca", 0, &["call"]);
-        check(&catalogue, "wat", 0, &["watch"]);
+        check(&catalogue, "ca", 0, &["call "]);
+        check(&catalogue, "wat", 0, &["watch "]);
         check(&catalogue, "call C", 5, &["Chat", "Clock"]);
-        check(&catalogue, "watch Cl", 6, &["Clock"]);
+        check(&catalogue, "watch Cl", 6, &["Clock "]);
         check(&catalogue, "call Chat Hel", 10, &["Hello", "Help"]);
         check(&catalogue, "call Clock ", 11, &[]);
         check(&catalogue, "exit ", 5, &[]);
