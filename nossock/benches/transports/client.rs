@@ -26,10 +26,9 @@ pub(crate) struct Job {
     pub(crate) seconds: f64,
     /// At most that many connections.
     pub(crate) connections: usize,
+    /// At most that many requests of a task, or messages on a connection, in a burst.
+    pub(crate) operations: u64,
 }
-
-/// Requests or messages on one connection in one burst; far above what a second holds.
-const MOST: u64 = 80_000_000;
 
 /// Connections that are opened at the same time.
 const OPENING: usize = 64;
@@ -201,9 +200,9 @@ async fn open_and_call<P: Peer>(door: &Door, connections: usize) -> io::Result<V
 }
 
 fn warm_up(job: &Job) -> Burst {
-    Burst::new(Duration::from_secs_f64((job.seconds / 5.0).min(0.3)), MOST)
+    Burst::new(Duration::from_secs_f64((job.seconds / 5.0).min(0.3)), job.operations)
 }
 
 fn burst(job: &Job) -> Burst {
-    Burst::new(Duration::from_secs_f64(job.seconds), MOST)
+    Burst::new(Duration::from_secs_f64(job.seconds), job.operations)
 }
