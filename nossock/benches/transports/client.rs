@@ -200,7 +200,7 @@ async fn open_and_call<P: Peer>(door: &Door, connections: usize) -> io::Result<V
 }
 
 fn warm_up(job: &Job) -> Burst {
-    Burst::new(Duration::from_secs_f64((job.seconds / 5.0).min(0.3)), job.operations)
+    Burst::new(Duration::from_secs_f64((job.seconds / 5.0).min(0.3)), job.operations / 8)
 }
 
 fn burst(job: &Job) -> Burst {

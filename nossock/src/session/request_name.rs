@@ -38,14 +38,30 @@ impl<'a> RequestName<'a> {
             None => (frame.strip_prefix("resp:")?, false),
         };
         let (name, id) = rest.rsplit_once(':')?;
-        let id_is_word =
-            !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        if name.is_empty() || !id_is_word {
+        if name.is_empty() || !Self::is_id(id.as_bytes()) {
             return None;
         }
         Some(if request { Self::Request { name, id } } else { Self::Answer { name, id } })
     }
+
+    /// Whether this may be an id.
+    #[inline]
+    pub(crate) fn is_id(id: &[u8]) -> bool {
+        !id.is_empty() && id.iter().all(|byte| IN_ID[usize::from(*byte)])
+    }
 }
+
+/// The bytes of ids. A table: every request is looked at.
+const IN_ID: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let word = (byte as u8).is_ascii_alphanumeric();
+        table[byte] = word || byte == b'_' as usize || byte == b'-' as usize;
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

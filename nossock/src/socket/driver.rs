@@ -17,9 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
-use tokio_util::sync::ReusableBoxFuture;
 
-use super::handler::FutureSlot;
+use super::answers::Answers;
+use super::handler::{FutureSlot, HandlerFuture};
 use super::memory;
 use super::message::Message;
 use super::shared::{On, Shared, now};
@@ -44,8 +44,12 @@ pub(crate) struct Driver<T> {
     decoder: Decoder,
     input: BytesMut,
     output: Outbox,
+    /// Answers that were made in this turn.
+    answers: Answers,
     /// Where handlers are started; the memory is used again by the next one.
     slot: FutureSlot,
+    /// The handler of a new connection, until it is started.
+    greeting: Option<Arc<Route>>,
     /// The handler of a message, when it waits. Messages after it wait in `messages`.
     ordered: Option<(Name, HandlerFuture)>,
     messages: VecDeque<Message>,
@@ -74,8 +78,6 @@ pub(crate) struct Driver<T> {
     done: bool,
 }
 
-type HandlerFuture = ReusableBoxFuture<'static, Result<(), String>>;
-
 /// Requests whose handlers wait, each in a task of its own.
 #[derive(Default)]
 struct Running {
@@ -101,14 +103,18 @@ const PIECES: usize = 16;
 impl<T> Driver<T> {
     pub(crate) fn new(io: T, shared: Arc<Shared>, routes: Option<Arc<Routes>>) -> Self {
         let decoder = Decoder::new(&shared.config.limits);
-        let mut driver = Self {
+        let answers = Answers::new(shared.config.limits.max_body);
+        let greeting = routes.as_ref().and_then(|routes| routes.on_connect.clone());
+        Self {
             io,
             shared,
             routes,
             decoder,
             input: BytesMut::new(),
             output: Outbox::default(),
+            answers,
             slot: FutureSlot::default(),
+            greeting,
             ordered: None,
             messages: VecDeque::new(),
             requests: VecDeque::new(),
@@ -127,9 +133,7 @@ impl<T> Driver<T> {
             unflushed: false,
             yielded: false,
             done: false,
-        };
-        driver.greet();
-        driver
+        }
     }
 
     fn limits(&self) -> &crate::Limits {
@@ -145,7 +149,12 @@ impl<T> Driver<T> {
         if self.shared.by_hand {
             return self.shared.lock().is_held_back(self.limits());
         }
-        self.shared.answers_held.load(Ordering::Relaxed)
+        self.answers_held()
+    }
+
+    /// Whether so many answers wait that no more requests are handled.
+    fn answers_held(&self) -> bool {
+        self.answers.len() >= self.limits().send_queue || self.shared.answers_held.load(Ordering::Relaxed)
     }
 
     /// Nothing more is to be understood from the peer, for this reason.
@@ -269,9 +278,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     /// Writes until nothing is queued or the transport takes no more; gives the phase that the session is in then.
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<Phase, CloseReason> {
-        if self.output.is_empty() {
+        if self.output.is_empty() || !self.answers.is_empty() {
             let mut core = self.shared.lock();
-            if !core.session.take(&mut self.output) && !self.unflushed {
+            let nothing = !self.shared.take(&mut core, &mut self.answers, &mut self.output);
+            if nothing && self.output.is_empty() && !self.unflushed {
                 return Ok(core.session.phase());
             }
         }
@@ -285,6 +295,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             let flushed = match progress {
                 Poll::Ready(result) => {
                     result?;
+                    self.output.clear(KEEP);
                     Pin::new(&mut self.io).poll_flush(cx).map_err(transport_failed)?.is_ready()
                 }
                 Poll::Pending => false,
@@ -292,7 +303,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             if flushed {
                 self.unflushed = false;
                 self.write_since = None;
-                self.output.clear(KEEP);
             } else {
                 self.write_since.get_or_insert_with(now);
             }
@@ -302,7 +312,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     core.session.flushed();
                     core.wake(On::Flush, wakes);
                 }
-                (flushed && core.session.take(&mut self.output), core.session.phase())
+                let more = flushed && self.shared.take(core, &mut self.answers, &mut self.output);
+                (more, core.session.phase())
             });
             if !more {
                 return Ok(phase);
@@ -433,7 +444,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if self.output.is_empty() {
             memory::give_back_output(self.output.take_buffer());
         }
-        self.slot = FutureSlot::default();
+        memory::give_back_output(std::mem::take(self.answers.take()));
+        memory::give_back_slot(std::mem::take(&mut self.slot));
         let due = [due, self.next_timeout()].into_iter().flatten().min();
         if self.poll_timer(cx, due, same_waker).is_pending() {
             return Ok(Poll::Pending);

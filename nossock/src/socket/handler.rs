@@ -1,15 +1,18 @@
 //! From a typed function to something a driver can start.
 
+use std::any::Any;
 use std::fmt::Display;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use serde::Serialize;
-use tokio_util::sync::ReusableBoxFuture;
 
+use super::answers::{Asked, Way};
 use super::extract::{FromMessage, Incoming};
-use super::message::Responder;
+use super::message::AnswerError;
 use crate::session::Reject;
 
 /// An async function that handles messages.
@@ -87,7 +90,7 @@ impl<E: Display> IntoOutcome for Result<(), E> {
 )]
 pub trait IntoAnswer<Shape> {
     #[doc(hidden)]
-    fn answer(self, responder: Responder);
+    fn answer(self, way: Way<'_>);
 }
 
 /// Tells the implementations of [`IntoAnswer`] apart; inferred.
@@ -102,11 +105,17 @@ pub enum Plain {}
 pub struct Fallible<Shape>(PhantomData<Shape>);
 
 impl<T: Serialize> IntoAnswer<Plain> for T {
-    fn answer(self, responder: Responder) {
-        if let Err(error) = responder.answer(&self) {
-            tracing::warn!(%error, "an answer was replaced");
+    #[inline]
+    fn answer(self, way: Way<'_>) {
+        if let Err(error) = way.json(&self) {
+            replaced(&error);
         }
     }
+}
+
+#[cold]
+fn replaced(error: &AnswerError) {
+    tracing::warn!(%error, "an answer was replaced");
 }
 
 /// Bytes as an answer: a frame of kind `b`, as it is. The npm package cannot read such an answer.
@@ -115,18 +124,19 @@ impl<T: Serialize> IntoAnswer<Plain> for T {
 pub struct Raw(pub Bytes);
 
 impl IntoAnswer<Self> for Raw {
-    fn answer(self, responder: Responder) {
-        if let Err(error) = responder.answer_raw(self.0) {
-            tracing::warn!(%error, "an answer was replaced");
+    fn answer(self, way: Way<'_>) {
+        if let Err(error) = way.raw(self.0) {
+            replaced(&error);
         }
     }
 }
 
 impl<T: IntoAnswer<Shape>, Shape> IntoAnswer<Fallible<Shape>> for Result<T, Reject> {
-    fn answer(self, responder: Responder) {
+    #[inline]
+    fn answer(self, way: Way<'_>) {
         match self {
-            Ok(value) => value.answer(responder),
-            Err(reject) => responder.reject(&reject),
+            Ok(value) => value.answer(way),
+            Err(reject) => way.reject(&reject),
         }
     }
 }
@@ -183,27 +193,77 @@ pub(crate) trait Endpoint: Send + Sync {
     /// Whether the body is to be given as a slice of the receive buffer.
     fn keeps_body(&self) -> bool;
 
-    /// Takes the message apart and puts the handler's future into the slot.
+    /// Takes the message apart and polls the handler once, here: most end without waiting, and then no task is made
+    /// for them. There is somebody to answer when it is a request.
     fn start(
         &self,
         incoming: &Incoming<'_>,
-        responder: Option<Responder>,
+        asked: Option<Asked<'_>>,
         slot: &mut FutureSlot,
-    ) -> Result<(), Reject>;
+        cx: &mut Context<'_>,
+    ) -> Started;
+
+    /// Takes the message apart, to be handled when the future is polled. Not for requests.
+    fn prepare(&self, incoming: &Incoming<'_>) -> Result<HandlerFuture, Reject>;
 }
 
-/// A place for the future of a handler, used again by the next one if that is of the same shape.
+/// What is left of a handler that waits. One of a request answers by itself.
+pub(crate) type HandlerFuture = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// What starting a handler came to.
+pub(crate) enum Started {
+    /// It has ended.
+    Done,
+    /// It waits.
+    Waits(HandlerFuture),
+    /// An argument was refused; an asker has been told.
+    Rejected(Reject),
+    /// It has ended with an error.
+    Failed(String),
+}
+
+/// A place for the future of a handler, used again by the next one if that is of the same type.
 #[derive(Default)]
-pub(crate) struct FutureSlot(pub(crate) Option<ReusableBoxFuture<'static, Result<(), String>>>);
+pub(crate) struct FutureSlot(Option<Box<dyn Any + Send>>);
+
+/// Pinned for good, so that a handler can be polled here before it is known whether it waits.
+struct Place<F>(Pin<Box<Option<F>>>);
 
 impl FutureSlot {
+    pub(crate) const fn new() -> Self {
+        Self(None)
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Polls a future once; one that waits is given back.
     #[inline]
-    fn fill(&mut self, future: impl Future<Output = Result<(), String>> + Send + 'static) {
-        match &mut self.0 {
-            Some(slot) => slot.set(future),
-            None => self.0 = Some(ReusableBoxFuture::new(future)),
+    fn poll<F>(&mut self, future: F, cx: &mut Context<'_>) -> Result<F::Output, Pin<Box<Option<F>>>>
+    where
+        F: Future + Send + 'static,
+    {
+        // Taken out meanwhile: if the future panics, its place goes with it.
+        let mut place = match self.0.take().map(|place| place.downcast::<Place<F>>()) {
+            Some(Ok(place)) => place,
+            _ => Box::new(Place(Box::pin(None))),
+        };
+        place.0.set(Some(future));
+        match poll_place(&mut place.0, cx) {
+            Poll::Ready(output) => {
+                place.0.set(None);
+                self.0 = Some(place);
+                Ok(output)
+            }
+            Poll::Pending => Err(place.0),
         }
     }
+}
+
+#[inline]
+fn poll_place<F: Future>(place: &mut Pin<Box<Option<F>>>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    place.as_mut().as_pin_mut().expect("a future stays until it is ready").poll(cx)
 }
 
 pub(crate) struct OnMessage<H, S, Args>(H, S, PhantomData<fn(Args)>);
@@ -226,12 +286,26 @@ where
     fn start(
         &self,
         incoming: &Incoming<'_>,
-        _: Option<Responder>,
+        _: Option<Asked<'_>>,
         slot: &mut FutureSlot,
-    ) -> Result<(), Reject> {
+        cx: &mut Context<'_>,
+    ) -> Started {
+        let future = match self.0.start(incoming, &self.1) {
+            Ok(future) => future,
+            Err(reject) => return Started::Rejected(reject),
+        };
+        match slot.poll(future, cx).map(IntoOutcome::into_outcome) {
+            Ok(Ok(())) => Started::Done,
+            Ok(Err(error)) => Started::Failed(error),
+            Err(mut place) => Started::Waits(Box::pin(async move {
+                poll_fn(move |cx| poll_place(&mut place, cx)).await.into_outcome()
+            })),
+        }
+    }
+
+    fn prepare(&self, incoming: &Incoming<'_>) -> Result<HandlerFuture, Reject> {
         let future = self.0.start(incoming, &self.1)?;
-        slot.fill(async move { future.await.into_outcome() });
-        Ok(())
+        Ok(Box::pin(async move { future.await.into_outcome() }))
     }
 }
 
@@ -255,22 +329,35 @@ where
     fn start(
         &self,
         incoming: &Incoming<'_>,
-        responder: Option<Responder>,
+        asked: Option<Asked<'_>>,
         slot: &mut FutureSlot,
-    ) -> Result<(), Reject> {
-        let Some(responder) = responder else { return Ok(()) };
-        match self.0.start(incoming, &self.1) {
-            Ok(future) => {
-                slot.fill(async move {
-                    future.await.answer(responder);
-                    Ok(())
-                });
-                Ok(())
-            }
+        cx: &mut Context<'_>,
+    ) -> Started {
+        let Some(asked) = asked else { return Started::Done };
+        let future = match self.0.start(incoming, &self.1) {
+            Ok(future) => future,
             Err(reject) => {
-                responder.reject(&reject);
-                Err(reject)
+                asked.later().reject(&reject);
+                return Started::Rejected(reject);
+            }
+        };
+        match slot.poll(future, cx) {
+            Ok(value) => {
+                value.answer(Way::Here(asked));
+                Started::Done
+            }
+            Err(mut place) => {
+                let responder = asked.later();
+                Started::Waits(Box::pin(async move {
+                    let value = poll_fn(move |cx| poll_place(&mut place, cx)).await;
+                    value.answer(Way::Later(responder));
+                    Ok(())
+                }))
             }
         }
+    }
+
+    fn prepare(&self, _: &Incoming<'_>) -> Result<HandlerFuture, Reject> {
+        Ok(Box::pin(std::future::ready(Ok(()))))
     }
 }

@@ -24,6 +24,7 @@
 //! handlers in place and writes everything that they said at once. A send from anywhere else puts bytes into the
 //! connection's queue under a short lock, and wakes the driver only if that sleeps.
 
+mod answers;
 mod driver;
 mod encode;
 mod extract;

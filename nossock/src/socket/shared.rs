@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::answers::Answers;
 use super::memory;
 use super::message::{Message, RecvError};
 use super::peer::Peer;
 use crate::Config;
-use crate::session::{CloseReason, Payload, Phase, Session};
+use crate::session::{CloseReason, Outbox, Payload, Phase, RequestId, Session};
 use crate::wire::Kind;
 
 /// One connection, shared by the driver that owns its transport and by every [`Socket`](crate::Socket).
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     /// So many answers wait to be written that no more requests are handled. Written under the lock, and read
     /// without it after each request.
     pub(crate) answers_held: AtomicBool,
+    /// Something is queued that the driver has not taken. Written under the lock; see [`has_queued`](Self::has_queued).
+    queued: AtomicBool,
     pub(crate) config: Arc<Config>,
     pub(crate) peer: Peer,
     /// Messages go to `recv` and not to a router.
@@ -110,8 +113,35 @@ pub(crate) enum On {
     Close,
 }
 
-/// Wakers to be woken when the lock is released.
-pub(crate) type Wakes = Vec<Waker>;
+/// Wakers to be woken when the lock is released. The first needs no allocation, and mostly there are no others.
+#[derive(Debug, Default)]
+pub(crate) struct Wakes {
+    first: Option<Waker>,
+    others: Vec<Waker>,
+}
+
+impl Wakes {
+    #[inline]
+    fn wake(self) {
+        if let Some(first) = self.first {
+            first.wake();
+            wake(self.others);
+        }
+    }
+}
+
+impl Extend<Waker> for Wakes {
+    #[inline]
+    fn extend<I: IntoIterator<Item = Waker>>(&mut self, wakers: I) {
+        for waker in wakers {
+            if self.first.is_none() {
+                self.first = Some(waker);
+            } else {
+                self.others.push(waker);
+            }
+        }
+    }
+}
 
 pub(crate) fn wake(wakes: impl IntoIterator<Item = Waker>) {
     wakes.into_iter().for_each(Waker::wake);
@@ -140,23 +170,69 @@ impl Shared {
             core: Mutex::new(core),
             handles: AtomicUsize::new(0),
             answers_held: AtomicBool::new(false),
+            queued: AtomicBool::new(false),
             config,
             peer,
             by_hand,
         })
     }
 
+    #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
         // No code of a user runs under the lock, and ours leaves it consistent at every step.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `act` under the lock, then wakes whom it names.
+    #[inline]
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Core, &mut Wakes) -> R) -> R {
-        let mut wakes = Wakes::new();
+        let mut wakes = Wakes::default();
         let result = act(&mut self.lock(), &mut wakes);
-        wake(wakes);
+        wakes.wake();
         result
+    }
+
+    /// Queues a frame; the buffer comes from the thread.
+    #[inline]
+    pub(crate) fn frame(&self, core: &mut Core, kind: Kind, name_len: u8, name: &[&str], body: Payload<'_>) {
+        self.queued.store(true, Ordering::Relaxed);
+        core.lend_buffer();
+        core.session.frame(kind, name_len, name, body);
+    }
+
+    /// Queues a request; the buffer comes from the thread.
+    #[inline]
+    pub(crate) fn request(&self, core: &mut Core, kind: Kind, name: &str, id: RequestId, body: Payload<'_>) {
+        self.queued.store(true, Ordering::Relaxed);
+        core.lend_buffer();
+        core.session.request_frame(kind, name, id, body);
+    }
+
+    /// Queues a frame that is encoded already.
+    #[inline]
+    pub(crate) fn whole(&self, core: &mut Core, frame: Payload<'_>) {
+        self.queued.store(true, Ordering::Relaxed);
+        core.lend_buffer();
+        core.session.whole(frame);
+    }
+
+    /// Whether a message is queued that has to leave before what is said now. Read without the lock: whoever sent it
+    /// and then let the reader go on has made it known by that.
+    pub(crate) fn has_queued(&self) -> bool {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// Gives what is queued to the driver: what its handlers answered, then what others sent.
+    pub(crate) fn take(&self, core: &mut Core, answers: &mut Answers, output: &mut Outbox) -> bool {
+        if !answers.is_empty() {
+            self.count_answer(core, answers.len());
+            core.session.queue_first(answers.take());
+        }
+        if !output.is_empty() {
+            return false;
+        }
+        self.queued.store(false, Ordering::Relaxed);
+        core.session.take(output)
     }
 
     /// Counts an answer of so many bytes among those that wait.
@@ -237,13 +313,18 @@ pub(crate) enum Turn {
 impl Core {
     /// Names those who wait for `on`, to be woken. They keep their place in the line until they have got what
     /// they wait for.
+    #[inline]
     pub(crate) fn wake(&mut self, on: On, wakes: &mut Wakes) {
-        if self.waiters.is_empty() {
-            return;
+        if !self.waiters.is_empty() {
+            self.wake_some(on, wakes);
         }
+    }
+
+    fn wake_some(&mut self, on: On, wakes: &mut Wakes) {
         wakes.extend(self.waiters.iter_mut().filter(|waiter| waiter.on == on).filter_map(|w| w.waker.take()));
     }
 
+    #[inline]
     pub(crate) fn wake_driver(&mut self, wakes: &mut Wakes) {
         if !self.awake {
             self.awake = true;
@@ -251,18 +332,7 @@ impl Core {
         }
     }
 
-    /// Queues a frame; the buffer comes from the thread.
-    pub(crate) fn frame(&mut self, kind: Kind, name_len: u8, name: &[&str], body: Payload<'_>) {
-        self.lend_buffer();
-        self.session.frame(kind, name_len, name, body);
-    }
-
-    /// Queues a frame that is encoded already.
-    pub(crate) fn whole(&mut self, frame: Payload<'_>) {
-        self.lend_buffer();
-        self.session.whole(frame);
-    }
-
+    #[inline]
     fn lend_buffer(&mut self) {
         let buffer = self.session.outbox().small();
         if buffer.capacity() == 0 {
@@ -314,7 +384,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
         let this = self.get_mut();
-        let mut wakes = Wakes::new();
+        let mut wakes = Wakes::default();
         let mut core = this.shared.lock();
         let ahead =
             |waiter: &Waiter| waiter.on == this.on && this.ticket.is_none_or(|own| waiter.ticket < own);
@@ -338,7 +408,7 @@ where
             }
         }
         drop(core);
-        wake(wakes);
+        wakes.wake();
         result.map_or(Poll::Pending, Poll::Ready)
     }
 }
