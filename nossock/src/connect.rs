@@ -10,7 +10,7 @@ use crate::socket::{Peer, Side, Socket};
 use crate::transport::tls::{ClientTls, Negotiated, TlsError, TlsSetupError};
 #[cfg(unix)]
 use crate::transport::unix;
-use crate::transport::{Address, AddressError, tcp};
+use crate::transport::{Address, AddressError, Plain, tcp};
 
 /// Connects to an address, with messages to be [received](Socket::recv) by hand.
 ///
@@ -186,7 +186,7 @@ impl Connector {
             Address::Unix(address) => {
                 let stream = unix::connect(address).await?;
                 let peer = Peer { unix: unix::PeerCredentials::of(&stream).ok(), ..Peer::default() };
-                Ok(Socket::spawn(stream, Side::Client, Arc::clone(&self.config), routes, peer))
+                Ok(Socket::spawn(Plain::from(stream), Side::Client, Arc::clone(&self.config), routes, peer))
             }
             #[cfg(not(unix))]
             Address::Unix(_) => Err(ConnectError::Unsupported { scheme: "unix" }),
@@ -198,7 +198,7 @@ impl Connector {
         let config = Arc::clone(&self.config);
         let peer = Peer { address: stream.peer_addr().ok(), ..Peer::default() };
         match &self.address {
-            Address::Tcp { .. } => Ok(Socket::spawn(stream, Side::Client, config, routes, peer)),
+            Address::Tcp { .. } => Ok(Socket::spawn(Plain::from(stream), Side::Client, config, routes, peer)),
             #[cfg(feature = "tls")]
             Address::Tls { host, .. } => {
                 let tls = match &self.tls {

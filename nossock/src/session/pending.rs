@@ -24,13 +24,15 @@ pub struct Pending<W> {
 
 #[derive(Debug)]
 struct Slot<W> {
-    sequence: u64,
+    /// Of whoever has it.
+    id: RequestId,
     state: State,
     due: Due,
     waker: Option<W>,
     /// The value of a short answer, in place: most are, and then nothing large is moved.
     short: Short,
-    answer: Option<Answer>,
+    /// Boxed: rare, and a slot is looked at as a whole.
+    answer: Option<Box<Answer>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +49,8 @@ enum State {
 pub(crate) enum Taken {
     /// Its value is in the place that was given for it.
     Short,
-    Other(Answer),
+    /// Boxed: what is moved about is small then.
+    Other(Box<Answer>),
 }
 
 /// When a request has to be answered.
@@ -93,17 +96,23 @@ impl Reply {
 
 /// Names a request of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RequestId {
-    sequence: u64,
-    index: u16,
-}
+pub struct RequestId(u64);
 
 impl RequestId {
+    /// The counter above, 48 bits, and the slot below.
+    const fn new(sequence: u64, index: u16) -> Self {
+        Self(sequence << 16 | index as u64)
+    }
+
+    const fn index(self) -> u16 {
+        (self.0 & 0xffff) as u16
+    }
+
     /// The id on the wire: hexadecimal, at most 16 letters.
     #[must_use]
     #[inline]
     pub fn text(self) -> IdText {
-        let number = (self.sequence << 16) | u64::from(self.index);
+        let Self(number) = self;
         let digits = u128::from(hex(number >> 32)) << 64 | u128::from(hex(number & 0xffff_ffff));
         let skipped = (number.leading_zeros() / 4).min(15);
         let len = 16 - u8::try_from(skipped).unwrap_or(15);
@@ -117,12 +126,12 @@ impl RequestId {
         for byte in name.iter().rev() {
             if *byte == b':' {
                 let ours = shift > 0 && wrong & 0xf0 == 0;
-                return ours.then_some(Self { sequence: number >> 16, index: (number & 0xffff) as u16 });
+                return ours.then_some(Self(number));
             }
             if shift == 64 {
                 return None;
             }
-            let digit = HEX[usize::from(*byte)];
+            let digit = HEX.get(usize::from(*byte)).copied().unwrap_or(NO_DIGIT);
             wrong |= digit;
             number |= u64::from(digit) << shift;
             shift += 4;
@@ -137,6 +146,9 @@ impl RequestId {
     }
 }
 
+/// The id in a free slot; the counter begins with one.
+const NOBODY: RequestId = RequestId(0);
+
 /// The eight digits of 32 bits, as the bytes of a number.
 #[inline]
 const fn hex(mut bits: u64) -> u64 {
@@ -147,16 +159,20 @@ const fn hex(mut bits: u64) -> u64 {
     bits + 0x3030_3030_3030_3030 + letters * (b'a' - b'0' - 10) as u64
 }
 
-/// The value of each digit; what is none has a high bit.
+/// The value of each digit.
+#[allow(clippy::indexing_slicing, reason = "it is made while compiling")]
 const HEX: [u8; 256] = {
-    let mut table = [0x80; 256];
-    let mut digit = 0;
+    let mut table = [NO_DIGIT; 256];
+    let mut digit = 0_u8;
     while digit < 16 {
-        table[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        table[b"0123456789abcdef"[digit as usize] as usize] = digit;
         digit += 1;
     }
     table
 };
+
+/// A bit that no digit has.
+const NO_DIGIT: u8 = 0x80;
 
 /// The text of a [`RequestId`].
 #[derive(Debug, Clone, Copy)]
@@ -205,7 +221,7 @@ impl<W> Pending<W> {
             None => {
                 let index = u16::try_from(self.slots.len()).ok()?;
                 self.slots.push(Slot {
-                    sequence: 0,
+                    id: NOBODY,
                     state: State::Free,
                     due,
                     waker: None,
@@ -217,8 +233,8 @@ impl<W> Pending<W> {
         };
         self.sequence = (self.sequence + 1) & 0xffff_ffff_ffff;
         let slot = self.slots.get_mut(usize::from(index))?;
-        (slot.sequence, slot.state, slot.due, slot.waker) = (self.sequence, State::Waiting, due, waker);
-        let id = RequestId { sequence: self.sequence, index };
+        let id = RequestId::new(self.sequence, index);
+        (slot.id, slot.state, slot.due, slot.waker) = (id, State::Waiting, due, waker);
         match due {
             Due::At(deadline) => self.earliest = earlier(self.earliest, deadline),
             Due::After(_) => self.unstamped.push(id),
@@ -244,7 +260,7 @@ impl<W> Pending<W> {
     }
 
     fn slot(&mut self, id: RequestId) -> Option<&mut Slot<W>> {
-        self.slots.get_mut(usize::from(id.index)).filter(|slot| slot.sequence == id.sequence)
+        self.slots.get_mut(usize::from(id.index())).filter(|slot| slot.id == id)
     }
 
     fn waiting(&mut self, id: RequestId) -> Option<&mut Slot<W>> {
@@ -267,7 +283,7 @@ impl<W> Pending<W> {
     pub fn finish(&mut self, id: RequestId, answer: Answer) -> Option<W> {
         let slot = self.waiting(id)?;
         slot.state = State::Done;
-        slot.answer = Some(answer);
+        slot.answer = Some(Box::new(answer));
         slot.waker.take()
     }
 
@@ -286,10 +302,8 @@ impl<W> Pending<W> {
     pub fn poll(&mut self, id: RequestId, waker: impl FnOnce(Option<W>) -> W) -> Option<Answer> {
         let mut short = Short::default();
         Some(match self.take(id, &mut short, waker)? {
-            Taken::Short => {
-                Answer::Reply(Reply(Ok(Outcome::Json(Bytes::copy_from_slice(short.as_slice())))))
-            }
-            Taken::Other(answer) => answer,
+            Taken::Short => Answer::Reply(Reply(Ok(Outcome::Json(Bytes::copy_from_slice(short.as_slice()))))),
+            Taken::Other(answer) => *answer,
         })
     }
 
@@ -330,9 +344,9 @@ impl<W> Pending<W> {
 
     fn release(&mut self, id: RequestId) {
         if let Some(slot) = self.slot(id) {
-            (slot.sequence, slot.state) = (0, State::Free);
+            (slot.id, slot.state) = (NOBODY, State::Free);
             (slot.waker, slot.answer) = (None, None);
-            self.free.push(id.index);
+            self.free.push(id.index());
         }
     }
 
@@ -353,7 +367,7 @@ impl<W> Pending<W> {
             let Due::At(deadline) = slot.due else { continue };
             if deadline <= now {
                 wakers.extend(slot.waker.take());
-                (slot.state, slot.answer) = (State::Done, Some(Answer::TimedOut));
+                (slot.state, slot.answer) = (State::Done, Some(Box::new(Answer::TimedOut)));
             } else {
                 self.earliest = earlier(self.earliest, deadline);
             }
@@ -367,7 +381,7 @@ impl<W> Pending<W> {
         let mut wakers = Vec::new();
         for slot in self.slots.iter_mut().filter(|slot| slot.state == State::Waiting) {
             wakers.extend(slot.waker.take());
-            (slot.state, slot.answer) = (State::Done, Some(Answer::Closed));
+            (slot.state, slot.answer) = (State::Done, Some(Box::new(Answer::Closed)));
         }
         wakers
     }
@@ -395,7 +409,7 @@ mod tests {
         let text = first.text();
         assert!(pending.abandon(first));
         let second = pending.insert(Due::At(now), None).unwrap();
-        assert_eq!(first.index, second.index);
+        assert_eq!(first.index(), second.index());
         assert_eq!(pending.waits(text.as_str().as_bytes()), None);
         assert_eq!(pending.waits(second.text().as_str().as_bytes()), Some(second));
         pending.finish(second, reply());

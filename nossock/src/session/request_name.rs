@@ -47,17 +47,17 @@ impl<'a> RequestName<'a> {
     /// Whether this may be an id.
     #[inline]
     pub(crate) fn is_id(id: &[u8]) -> bool {
-        !id.is_empty() && id.iter().all(|byte| IN_ID[usize::from(*byte)])
+        !id.is_empty() && id.iter().all(|byte| IN_ID.get(usize::from(*byte)) == Some(&true))
     }
 }
 
 /// The bytes of ids. A table: every request is looked at.
+#[allow(clippy::indexing_slicing, reason = "it is made while compiling")]
 const IN_ID: [bool; 256] = {
     let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 128 {
-        let word = (byte as u8).is_ascii_alphanumeric();
-        table[byte] = word || byte == b'_' as usize || byte == b'-' as usize;
+    let mut byte = 0_u8;
+    while byte.is_ascii() {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
         byte += 1;
     }
     table

@@ -256,6 +256,12 @@ impl<W> Session<W> {
         self.writing = self.writing.saturating_sub(n);
     }
 
+    /// Notes that `n` bytes were written past the queue, which is empty.
+    pub(crate) const fn wrote_at_once(&mut self, n: usize) {
+        self.queued += n as u64;
+        self.flushed += n as u64;
+    }
+
     /// Notes that all that was written has left this process.
     pub fn flushed(&mut self) {
         self.flushed = self.queued - self.queue_len() as u64;

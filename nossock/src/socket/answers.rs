@@ -110,7 +110,9 @@ impl Asked<'_> {
         if self.shared.has_queued() {
             return self.later().answer(value);
         }
-        let Some(body_at) = self.answers.begin(Kind::Json, self.tag) else { return self.later().answer(value) };
+        let Some(body_at) = self.answers.begin(Kind::Json, self.tag) else {
+            return self.later().answer(value);
+        };
         let out = &mut self.answers.bytes;
         out.extend_from_slice(b"[null,");
         let written = serde_json::to_writer(&mut *out, value);
@@ -127,7 +129,9 @@ impl Asked<'_> {
         if body.len() >= Outbox::LARGE || self.shared.has_queued() {
             return self.later().answer_raw(body);
         }
-        let Some(body_at) = self.answers.begin(Kind::Raw, self.tag) else { return self.later().answer_raw(body) };
+        let Some(body_at) = self.answers.begin(Kind::Raw, self.tag) else {
+            return self.later().answer_raw(body);
+        };
         self.answers.bytes.extend_from_slice(&body);
         if !self.answers.complete(body_at) {
             self.answers.recover();

@@ -34,7 +34,12 @@ pub trait MessageHandler<S, Args>: Send + Sync + 'static {
     type Future: Future<Output: IntoOutcome> + Send + 'static;
 
     #[doc(hidden)]
-    fn start(&self, incoming: &Incoming<'_>, state: &S) -> Result<Self::Future, Reject>;
+    fn start<R>(
+        &self,
+        incoming: &Incoming<'_>,
+        state: &S,
+        go_on: impl FnOnce(Self::Future) -> R,
+    ) -> Result<R, Reject>;
 }
 
 /// An async function that answers requests.
@@ -58,7 +63,12 @@ pub trait RequestHandler<S, Args>: Send + Sync + 'static {
     type Shape;
 
     #[doc(hidden)]
-    fn start(&self, incoming: &Incoming<'_>, state: &S) -> Result<Self::Future, Reject>;
+    fn start<R>(
+        &self,
+        incoming: &Incoming<'_>,
+        state: &S,
+        go_on: impl FnOnce(Self::Future) -> R,
+    ) -> Result<R, Reject>;
 }
 
 /// What a handler of messages gives.
@@ -154,9 +164,15 @@ macro_rules! handlers {
             type Future = F;
 
             #[allow(non_snake_case, unused_variables, reason = "one macro for every number of arguments")]
-            fn start(&self, incoming: &Incoming<'_>, state: &S) -> Result<F, Reject> {
+            #[inline(always)]
+            fn start<Started>(
+                &self,
+                incoming: &Incoming<'_>,
+                state: &S,
+                go_on: impl FnOnce(F) -> Started,
+            ) -> Result<Started, Reject> {
                 $(let $arg = $arg::from_message(incoming, state)?;)*
-                Ok(self($($arg,)*))
+                Ok(go_on(self($($arg,)*)))
             }
         }
 
@@ -172,9 +188,15 @@ macro_rules! handlers {
             type Shape = Shape;
 
             #[allow(non_snake_case, unused_variables, reason = "one macro for every number of arguments")]
-            fn start(&self, incoming: &Incoming<'_>, state: &S) -> Result<F, Reject> {
+            #[inline(always)]
+            fn start<Started>(
+                &self,
+                incoming: &Incoming<'_>,
+                state: &S,
+                go_on: impl FnOnce(F) -> Started,
+            ) -> Result<Started, Reject> {
                 $(let $arg = $arg::from_message(incoming, state)?;)*
-                Ok(self($($arg,)*))
+                Ok(go_on(self($($arg,)*)))
             }
         }
     };
@@ -239,13 +261,13 @@ impl FutureSlot {
     }
 
     /// Polls a future once; one that waits is given back.
-    #[inline]
+    #[inline(always)]
     fn poll<F>(&mut self, future: F, cx: &mut Context<'_>) -> Result<F::Output, Pin<Box<Option<F>>>>
     where
         F: Future + Send + 'static,
     {
         // Taken out meanwhile: if the future panics, its place goes with it.
-        let mut place = match self.0.take().map(|place| place.downcast::<Place<F>>()) {
+        let mut place = match self.0.take().map(Box::<dyn Any + Send>::downcast::<Place<F>>) {
             Some(Ok(place)) => place,
             _ => Box::new(Place(Box::pin(None))),
         };
@@ -290,22 +312,23 @@ where
         slot: &mut FutureSlot,
         cx: &mut Context<'_>,
     ) -> Started {
-        let future = match self.0.start(incoming, &self.1) {
-            Ok(future) => future,
-            Err(reject) => return Started::Rejected(reject),
-        };
-        match slot.poll(future, cx).map(IntoOutcome::into_outcome) {
-            Ok(Ok(())) => Started::Done,
-            Ok(Err(error)) => Started::Failed(error),
+        // Handed on at once: a future that is given back is copied once more.
+        let started = self.0.start(incoming, &self.1, |future| match slot.poll(future, cx) {
+            Ok(output) => match output.into_outcome() {
+                Ok(()) => Started::Done,
+                Err(error) => Started::Failed(error),
+            },
             Err(mut place) => Started::Waits(Box::pin(async move {
                 poll_fn(move |cx| poll_place(&mut place, cx)).await.into_outcome()
             })),
-        }
+        });
+        started.unwrap_or_else(Started::Rejected)
     }
 
     fn prepare(&self, incoming: &Incoming<'_>) -> Result<HandlerFuture, Reject> {
-        let future = self.0.start(incoming, &self.1)?;
-        Ok(Box::pin(async move { future.await.into_outcome() }))
+        self.0.start(incoming, &self.1, |future| -> HandlerFuture {
+            Box::pin(async move { future.await.into_outcome() })
+        })
     }
 }
 
@@ -333,28 +356,29 @@ where
         slot: &mut FutureSlot,
         cx: &mut Context<'_>,
     ) -> Started {
-        let Some(asked) = asked else { return Started::Done };
-        let future = match self.0.start(incoming, &self.1) {
-            Ok(future) => future,
-            Err(reject) => {
-                asked.later().reject(&reject);
-                return Started::Rejected(reject);
+        let mut asked = asked;
+        let started = self.0.start(incoming, &self.1, |future| {
+            let polled = slot.poll(future, cx);
+            let Some(asked) = asked.take() else { return Started::Done };
+            match polled {
+                Ok(value) => {
+                    value.answer(Way::Here(asked));
+                    Started::Done
+                }
+                Err(mut place) => {
+                    let responder = asked.later();
+                    Started::Waits(Box::pin(async move {
+                        let value = poll_fn(move |cx| poll_place(&mut place, cx)).await;
+                        value.answer(Way::Later(responder));
+                        Ok(())
+                    }))
+                }
             }
-        };
-        match slot.poll(future, cx) {
-            Ok(value) => {
-                value.answer(Way::Here(asked));
-                Started::Done
-            }
-            Err(mut place) => {
-                let responder = asked.later();
-                Started::Waits(Box::pin(async move {
-                    let value = poll_fn(move |cx| poll_place(&mut place, cx)).await;
-                    value.answer(Way::Later(responder));
-                    Ok(())
-                }))
-            }
-        }
+        });
+        started.unwrap_or_else(|reject| {
+            asked.into_iter().for_each(|asked| asked.later().reject(&reject));
+            Started::Rejected(reject)
+        })
     }
 
     fn prepare(&self, _: &Incoming<'_>) -> Result<HandlerFuture, Reject> {

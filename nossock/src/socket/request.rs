@@ -131,10 +131,10 @@ impl Outgoing<'_> {
             return Pushed::Failed(Box::new(SendError::TooLarge { name, size: body.len(), limit }));
         }
         if turn == Turn::Behind || !core.has_room(limits.send_queue) {
-            return Pushed::Full(body.into_bytes());
+            return Pushed::Full(Box::new(body.into_bytes()));
         }
         let Some(id) = core.session.request(due, waker, limits.requests_out) else {
-            return Pushed::Full(body.into_bytes());
+            return Pushed::Full(Box::new(body.into_bytes()));
         };
         shared.request(core, self.kind, self.name, id, body.into());
         core.wake_driver(wakes);
@@ -164,7 +164,7 @@ impl Outgoing<'_> {
                 match self.push(shared, core, wakes, taken, turn, (Due::At(deadline), None)) {
                     Pushed::Sent(id) => Some(Ok(id)),
                     Pushed::Full(back) => {
-                        body = Some(back);
+                        body = Some(*back);
                         None
                     }
                     Pushed::Failed(error) => Some(Err(*error)),
@@ -180,7 +180,7 @@ impl Outgoing<'_> {
             Pushed::Failed(error) => Err(RequestError::NotSent(*error)),
             Pushed::Full(body) => {
                 let deadline = now() + self.timeout;
-                let later = Box::pin(self.push_later(shared, body, deadline));
+                let later = Box::pin(self.push_later(shared, *body, deadline));
                 match tokio::time::timeout_at(deadline.into(), later).await {
                     Ok(id) => Ok(Answered { shared, id: Some(id?), known: false }),
                     Err(_) => Err(self.timed_out(": it waited for room to be sent")),
@@ -203,7 +203,11 @@ impl Outgoing<'_> {
             },
             Answer::TimedOut => {
                 let stuck = shared.lock().inbox.bytes >= shared.config.limits.receive_queue;
-                Err(self.timed_out(if stuck { ": the receive queue is full, and nobody receives" } else { "" }))
+                Err(self.timed_out(if stuck {
+                    ": the receive queue is full, and nobody receives"
+                } else {
+                    ""
+                }))
             }
             Answer::Closed => {
                 let reason = shared.lock().session.reason().cloned().unwrap_or(CloseReason::Local);
@@ -223,11 +227,11 @@ impl Outgoing<'_> {
     }
 }
 
-/// What became of the attempt to queue a request. Small, as it is moved about: so the error is boxed.
+/// What became of the attempt to queue a request. Small, to be given back in registers: so what is rare is boxed.
 enum Pushed {
     Sent(RequestId),
     /// There was no room; the body comes back.
-    Full(Bytes),
+    Full(Box<Bytes>),
     Failed(Box<SendError>),
 }
 
@@ -282,7 +286,7 @@ impl Socket {
             let mut short = Short::default();
             let value = match ready!(answered.poll(cx, &mut short)) {
                 Taken::Short => serde_json::from_slice(short.as_slice()),
-                Taken::Other(answer) => out.read(&self.shared, answer)?.parse(),
+                Taken::Other(answer) => out.read(&self.shared, *answer)?.parse(),
             };
             Poll::Ready(value.map_err(|source| out.bad_answer(source)))
         })
@@ -314,7 +318,7 @@ impl Socket {
             let mut short = Short::default();
             Poll::Ready(Ok(Value(match ready!(answered.poll(cx, &mut short)) {
                 Taken::Short => Inner::Short(short),
-                Taken::Other(answer) => Inner::Body(out.read(&self.shared, answer)?),
+                Taken::Other(answer) => Inner::Body(out.read(&self.shared, *answer)?),
             })))
         })
         .await
@@ -332,7 +336,7 @@ struct Answered<'a> {
 impl Answered<'_> {
     #[inline]
     fn poll(&mut self, cx: &Context<'_>, short: &mut Short) -> Poll<Taken> {
-        let Some(id) = self.id else { return Poll::Ready(Taken::Other(Answer::Closed)) };
+        let Some(id) = self.id else { return Poll::Ready(Taken::Other(Box::new(Answer::Closed))) };
         if std::mem::take(&mut self.known) {
             return Poll::Pending; // the first poll, in the same breath as the queueing
         }

@@ -8,12 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::answers::Answers;
 use super::memory;
 use super::message::{Message, RecvError};
 use super::peer::Peer;
 use crate::Config;
 use crate::session::{CloseReason, Outbox, Payload, Phase, RequestId, Session};
+use crate::transport::WriteEnd;
 use crate::wire::Kind;
 
 /// One connection, shared by the driver that owns its transport and by every [`Socket`](crate::Socket).
@@ -34,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) peer: Peer,
     /// Messages go to `recv` and not to a router.
     pub(crate) by_hand: bool,
+    /// The end of the stream to write to while the driver sleeps, where there is such a thing.
+    write_end: Option<Arc<WriteEnd>>,
 }
 
 #[derive(Debug)]
@@ -121,12 +126,8 @@ pub(crate) struct Wakes {
 }
 
 impl Wakes {
-    #[inline]
     fn wake(self) {
-        if let Some(first) = self.first {
-            first.wake();
-            wake(self.others);
-        }
+        wake(self.first.into_iter().chain(self.others));
     }
 }
 
@@ -153,6 +154,7 @@ impl Shared {
         peer: Peer,
         connects: bool,
         by_hand: bool,
+        write_end: Option<Arc<WriteEnd>>,
         now: Instant,
     ) -> Arc<Self> {
         let core = Core {
@@ -174,6 +176,7 @@ impl Shared {
             config,
             peer,
             by_hand,
+            write_end,
         })
     }
 
@@ -188,7 +191,9 @@ impl Shared {
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Core, &mut Wakes) -> R) -> R {
         let mut wakes = Wakes::default();
         let result = act(&mut self.lock(), &mut wakes);
-        wakes.wake();
+        if wakes.first.is_some() {
+            wakes.wake();
+        }
         result
     }
 
@@ -214,6 +219,27 @@ impl Shared {
         self.queued.store(true, Ordering::Relaxed);
         core.lend_buffer();
         core.session.whole(frame);
+    }
+
+    /// Sends a frame that is encoded already and goes to many: writes it at once if the driver sleeps and nothing
+    /// waits, and queues what does not go.
+    ///
+    /// So one task serves many sockets with one system call each, and wakes no other. It is made under the lock, which
+    /// keeps the driver asleep meanwhile: it neither waits nor is for large bodies.
+    pub(crate) fn whole_at_once(&self, core: &mut Core, wakes: &mut Wakes, frame: &Bytes) {
+        let mut written = 0;
+        if let Some(end) = &self.write_end
+            && !core.awake
+            && core.session.queue_len() == 0
+            && frame.len() < Outbox::LARGE
+        {
+            written = end.write_now(frame);
+            core.session.wrote_at_once(written);
+        }
+        if written < frame.len() {
+            self.whole(core, Payload::Owned(frame.slice(written..)));
+            core.wake_driver(wakes);
+        }
     }
 
     /// Whether a message is queued that has to leave before what is said now. Read without the lock: whoever sent it

@@ -111,7 +111,14 @@ impl Head {
 impl Head {
     /// Writes the head of a request; the caller has checked both lengths.
     #[inline]
-    pub(crate) fn write_request(out: &mut Vec<u8>, kind: Kind, name: &str, id: &[u8; 16], id_len: u8, body_len: u32) {
+    pub(crate) fn write_request(
+        out: &mut Vec<u8>,
+        kind: Kind,
+        name: &str,
+        id: &[u8; 16],
+        id_len: u8,
+        body_len: u32,
+    ) {
         let name_len = 5 + name.len() + usize::from(id_len); // `req:` and a colon
         out.reserve(Self::OVERHEAD + name_len + id.len());
         out.extend_from_slice(&[kind.byte(), u8::try_from(name_len).expect("checked by the caller")]);

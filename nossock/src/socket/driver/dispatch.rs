@@ -7,23 +7,23 @@ use std::task::{Context, Poll};
 use bytes::Buf;
 
 use super::super::Socket;
-use super::super::answers::{Answers, Asked};
+use super::super::answers::Asked;
 use super::super::extract::Incoming;
-use super::super::handler::{FutureSlot, Started};
+use super::super::handler::Started;
 use super::super::memory;
 use super::super::message::{Message, RecvError, Refused, Responder};
 use super::super::shared::{On, now, wake};
+use super::start::{Ended, next_for, recover, start};
 use super::{AssertUnwindSafe, Driver, catch_unwind};
 use crate::router::{HandlerError, Route};
 use crate::session::{CloseReason, Phase, Reject, RejectCode, RequestName};
-use crate::wire::{Decoder, Frame, FrameRef, Head, Kind, Name, Next};
+use crate::wire::{Frame, FrameRef, Head, Kind, Name, Next};
 
 impl<T> Driver<T> {
     /// Puts the handler of a new connection in place; it runs before any message is handled.
     fn greet(&mut self, route: &Route) {
         let name = Name::new("").expect("an empty name is short");
-        let incoming =
-            Incoming { name: "", kind: Kind::Json, body: b"null", owned: None, shared: &self.shared };
+        let incoming = Incoming::new("", Kind::Json, b"null", 0, &self.shared);
         match catch_unwind(AssertUnwindSafe(|| route.endpoint.prepare(&incoming))) {
             Ok(Ok(future)) => self.ordered = Some((name, future)),
             Ok(Err(reject)) => self.report(&HandlerError::Rejected { name, reject }),
@@ -233,10 +233,9 @@ impl<T> Driver<T> {
         let input = &self.input[..];
         // Caught around all of them, as that costs something; a panic is that of the handler at `at`.
         let polled = catch_unwind(AssertUnwindSafe(|| {
-            while let Some((head, tag, body)) = next_for(&route, &self.decoder, input, at) {
+            while let Some((head, tag, frame)) = next_for(&route, &self.decoder, input, at) {
                 made = self.answers.made();
-                let incoming =
-                    Incoming { name: &route.name, kind: head.kind(), body, owned: None, shared: &self.shared };
+                let incoming = Incoming::new(&route.name, head.kind(), frame, head.body_at(), &self.shared);
                 let (answers, shared) = (&mut self.answers, &self.shared);
                 let asked = route.is_request.then_some(Asked { tag, answers, shared });
                 let started = route.endpoint.start(&incoming, asked, &mut self.slot, cx);
@@ -302,10 +301,8 @@ impl<T> Driver<T> {
             _ => (frame.name, None),
         };
         let body = whole.slice(head.body_at()..);
-        let incoming =
-            Incoming { name, kind: frame.kind, body: &body, owned: Some(&body), shared: &self.shared };
-        let ended =
-            start(&route, &incoming, tag.map(str::as_bytes), &mut self.answers, &mut self.slot, cx);
+        let incoming = Incoming::owned(name, frame.kind, &body, &self.shared);
+        let ended = start(&route, &incoming, tag.map(str::as_bytes), &mut self.answers, &mut self.slot, cx);
         if let Some(ended) = ended {
             self.conclude(ended);
         }
@@ -447,75 +444,11 @@ impl<T> Driver<T> {
         let Some(route) = found else { return };
         let tag = responder.map(Responder::into_tag);
         let (kind, bytes) = (body.kind(), body.into_bytes());
-        let incoming =
-            Incoming { name: &name, kind, body: &bytes, owned: Some(&bytes), shared: &self.shared };
+        let incoming = Incoming::owned(&name, kind, &bytes, &self.shared);
         let tag = tag.as_ref().map(String::as_bytes);
         let ended = start(&route, &incoming, tag, &mut self.answers, &mut self.slot, cx);
         if let Some(ended) = ended {
             self.conclude(ended);
-        }
-    }
-}
-
-/// The whole frame at `at`, if it is for this route: its head, what follows `req:` in its name, its body.
-#[inline(always)]
-fn next_for<'a>(
-    route: &Route,
-    decoder: &Decoder,
-    input: &'a [u8],
-    at: usize,
-) -> Option<(Head, &'a [u8], &'a [u8])> {
-    let (head, frame) = decoder.peek(input.get(at..)?)?;
-    let (start, body) = frame.split_at_checked(head.body_at())?;
-    let tag = route.matches(start.get(2..start.len() - 4)?)?;
-    Some((head, tag, body))
-}
-
-/// A handler that has not simply ended.
-struct Ended {
-    name: Name,
-    /// Of a request.
-    id: Option<Box<str>>,
-    /// `None` is a panic.
-    how: Option<Started>,
-}
-
-impl Ended {
-    #[cold]
-    fn new(name: &str, tag: &[u8], how: Option<Started>) -> Self {
-        let id = std::str::from_utf8(tag).ok().and_then(|tag| tag.rsplit_once(':')).map(|(_, id)| id.into());
-        Self { name: Name::new(name).expect("the wire's names are short"), id, how }
-    }
-}
-
-/// Starts one handler; a panic is its own, and ends in an error of this message. Gives what is more than its end.
-fn start(
-    route: &Route,
-    incoming: &Incoming<'_>,
-    tag: Option<&[u8]>,
-    answers: &mut Answers,
-    slot: &mut FutureSlot,
-    cx: &mut Context<'_>,
-) -> Option<Ended> {
-    let made = answers.made();
-    let shared = incoming.shared;
-    let asked = tag.map(|tag| Asked { tag, answers, shared });
-    let polled = catch_unwind(AssertUnwindSafe(|| route.endpoint.start(incoming, asked, slot, cx)));
-    if matches!(polled, Ok(Started::Done)) {
-        return None;
-    }
-    if polled.is_err() {
-        recover(tag.map(|tag| Asked { tag, answers, shared }), made);
-    }
-    Some(Ended::new(incoming.name, tag.unwrap_or_default(), polled.ok()))
-}
-
-/// Tidies up after a handler that panicked, and tells an asker who knows nothing yet.
-fn recover(asked: Option<Asked<'_>>, made: u64) {
-    if let Some(asked) = asked {
-        asked.answers.recover();
-        if asked.answers.made() == made {
-            drop(asked.later()); // says that the handler ended without an answer
         }
     }
 }

@@ -47,8 +47,7 @@ pub(crate) fn connection<S: Style>(
     stream: Stream,
     common: Arc<Common>,
 ) -> impl Future<Output = io::Result<()>> + Send {
-    let mut pump =
-        Pump::new(stream, Service::<S> { joins: None, common, style: PhantomData });
+    let mut pump = Pump::new(stream, Service::<S> { joins: None, common, style: PhantomData });
     async move {
         pump.run().await?;
         match pump.handler.joins.take() {
