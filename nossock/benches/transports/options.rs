@@ -72,7 +72,7 @@ impl Memcpy {
 const OTHER_DESCRIPTORS: usize = 64;
 
 /// Far above what a second holds; below it the fixed count of digits in a message.
-const OPERATIONS: u64 = 80_000_000;
+pub(crate) const OPERATIONS: u64 = 80_000_000;
 
 /// Runs that take long enough to be noise.
 const ROUNDS: u32 = 5;

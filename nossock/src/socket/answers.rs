@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::memory;
 use super::message::{AnswerError, Responder};
 use super::shared::Shared;
-use crate::session::{Outbox, Reject};
+use crate::session::Outbox;
 use crate::wire::{Head, Kind};
 
 /// What stands before name and id.
@@ -89,6 +89,7 @@ impl Answers {
 }
 
 /// A request while its handler is started.
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct Asked<'a> {
     /// `<name>:<id>`, as the request has it.
@@ -106,7 +107,7 @@ impl Asked<'_> {
     }
 
     #[inline]
-    fn json<T: Serialize + ?Sized>(self, value: &T) -> Result<(), AnswerError> {
+    pub(crate) fn json<T: Serialize + ?Sized>(self, value: &T) -> Result<(), AnswerError> {
         if self.shared.has_queued() {
             return self.later().answer(value);
         }
@@ -125,7 +126,7 @@ impl Asked<'_> {
         Ok(())
     }
 
-    fn raw(self, body: Bytes) -> Result<(), AnswerError> {
+    pub(crate) fn raw(self, body: Bytes) -> Result<(), AnswerError> {
         if body.len() >= Outbox::LARGE || self.shared.has_queued() {
             return self.later().answer_raw(body);
         }
@@ -138,39 +139,6 @@ impl Asked<'_> {
             return self.later().answer_raw(body);
         }
         Ok(())
-    }
-}
-
-/// How a request is answered: at once, or later.
-#[doc(hidden)]
-#[derive(Debug)]
-#[allow(clippy::exhaustive_enums, reason = "made by the driver alone")]
-pub enum Way<'a> {
-    Here(Asked<'a>),
-    Later(Responder),
-}
-
-impl Way<'_> {
-    #[inline]
-    pub(crate) fn json<T: Serialize + ?Sized>(self, value: &T) -> Result<(), AnswerError> {
-        match self {
-            Self::Here(asked) => asked.json(value),
-            Self::Later(responder) => responder.answer(value),
-        }
-    }
-
-    pub(crate) fn raw(self, body: Bytes) -> Result<(), AnswerError> {
-        match self {
-            Self::Here(asked) => asked.raw(body),
-            Self::Later(responder) => responder.answer_raw(body),
-        }
-    }
-
-    pub(crate) fn reject(self, reject: &Reject) {
-        match self {
-            Self::Here(asked) => asked.later().reject(reject),
-            Self::Later(responder) => responder.reject(reject),
-        }
     }
 }
 

@@ -10,9 +10,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::answers::{Asked, Way};
+use super::answers::Asked;
 use super::extract::{FromMessage, Incoming};
-use super::message::AnswerError;
+use super::message::{AnswerError, Responder};
 use crate::session::Reject;
 
 /// An async function that handles messages.
@@ -100,7 +100,16 @@ impl<E: Display> IntoOutcome for Result<(), E> {
 )]
 pub trait IntoAnswer<Shape> {
     #[doc(hidden)]
-    fn answer(self, way: Way<'_>);
+    fn answer(self, responder: Responder);
+
+    /// As `answer`, where the request was read; without a responder, which costs more than many a handler does.
+    #[doc(hidden)]
+    fn answer_here(self, asked: Asked<'_>)
+    where
+        Self: Sized,
+    {
+        self.answer(asked.later());
+    }
 }
 
 /// Tells the implementations of [`IntoAnswer`] apart; inferred.
@@ -115,9 +124,15 @@ pub enum Plain {}
 pub struct Fallible<Shape>(PhantomData<Shape>);
 
 impl<T: Serialize> IntoAnswer<Plain> for T {
+    fn answer(self, responder: Responder) {
+        if let Err(error) = responder.answer(&self) {
+            replaced(&error);
+        }
+    }
+
     #[inline]
-    fn answer(self, way: Way<'_>) {
-        if let Err(error) = way.json(&self) {
+    fn answer_here(self, asked: Asked<'_>) {
+        if let Err(error) = asked.json(&self) {
             replaced(&error);
         }
     }
@@ -134,19 +149,32 @@ fn replaced(error: &AnswerError) {
 pub struct Raw(pub Bytes);
 
 impl IntoAnswer<Self> for Raw {
-    fn answer(self, way: Way<'_>) {
-        if let Err(error) = way.raw(self.0) {
+    fn answer(self, responder: Responder) {
+        if let Err(error) = responder.answer_raw(self.0) {
+            replaced(&error);
+        }
+    }
+
+    fn answer_here(self, asked: Asked<'_>) {
+        if let Err(error) = asked.raw(self.0) {
             replaced(&error);
         }
     }
 }
 
 impl<T: IntoAnswer<Shape>, Shape> IntoAnswer<Fallible<Shape>> for Result<T, Reject> {
-    #[inline]
-    fn answer(self, way: Way<'_>) {
+    fn answer(self, responder: Responder) {
         match self {
-            Ok(value) => value.answer(way),
-            Err(reject) => way.reject(&reject),
+            Ok(value) => value.answer(responder),
+            Err(reject) => responder.reject(&reject),
+        }
+    }
+
+    #[inline]
+    fn answer_here(self, asked: Asked<'_>) {
+        match self {
+            Ok(value) => value.answer_here(asked),
+            Err(reject) => asked.later().reject(&reject),
         }
     }
 }
@@ -362,14 +390,14 @@ where
             let Some(asked) = asked.take() else { return Started::Done };
             match polled {
                 Ok(value) => {
-                    value.answer(Way::Here(asked));
+                    value.answer_here(asked);
                     Started::Done
                 }
                 Err(mut place) => {
                     let responder = asked.later();
                     Started::Waits(Box::pin(async move {
                         let value = poll_fn(move |cx| poll_place(&mut place, cx)).await;
-                        value.answer(Way::Later(responder));
+                        value.answer(responder);
                         Ok(())
                     }))
                 }
