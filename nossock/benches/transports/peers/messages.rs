@@ -6,7 +6,7 @@
 //! a map of those who wait, so that any task can ask and await its own answer.
 //!
 //! Whoever asks from one task only, and has a server that answers in order, needs none of this: a queue of what was asked
-//! will do. That is measured as well, under names that end in `-in-order`, and is a smaller thing.
+//! will do. That is measured as well, under names that end in `-in-order`: the same messages, whose ids are of no use then.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
