@@ -29,6 +29,10 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "NAME")]
     save: Option<String>,
 
+    /// One JSON object: {"user":…,"daemon":…}.
+    #[arg(long, env = "NSP_JSON")]
+    json: bool,
+
     #[command(flatten)]
     reach: Reach,
 }
@@ -36,6 +40,10 @@ pub(crate) struct LoginArgs {
 /// End a login: the token is good no more, here and at the daemon.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LogoutArgs {
+    /// One JSON object: {"user":…,"daemon":…}.
+    #[arg(long, env = "NSP_JSON")]
+    json: bool,
+
     #[command(flatten)]
     reach: Reach,
 }
@@ -72,7 +80,11 @@ pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
         let context = Context { url: target.address.to_string(), user: Some(user.clone()), ca };
         Contexts::keep(&args.reach.home, name, context)?;
     }
-    output::line(&format!("logged in as {} at {}", printable(&user), target.address))?;
+    if args.json {
+        output::json(&json!({ "user": user, "daemon": target.address.to_string() }))?;
+    } else {
+        output::line(&format!("logged in as {} at {}", printable(&user), target.address))?;
+    }
     session.close().await;
 
     // Whether the password was made by somebody else only the daemon knows; one that cannot say is as good.
@@ -98,6 +110,9 @@ pub(crate) async fn logout(args: LogoutArgs) -> Result<(), Failure> {
     // Whatever the daemon says, the token is gone here.
     Tokens::forget(args.reach.home.tokens()?, &target.daemon, &user)?;
     match ended {
+        Ok(()) | Err(Failure::NotAuthenticated(_)) if args.json => {
+            output::json(&json!({ "user": user, "daemon": target.address.to_string() }))
+        }
         Ok(()) => output::line(&format!("{} is logged out", printable(&user))),
         // It was good no more.
         Err(Failure::NotAuthenticated(_)) => output::line(&format!("{} was logged out", printable(&user))),
