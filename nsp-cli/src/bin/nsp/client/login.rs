@@ -95,7 +95,7 @@ pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
         && let Ok(user) = admin.call::<Value>("whoami", &Value::Null).await
         && user.get("must_change_password") == Some(&Value::Bool(true))
     {
-        eprintln!("nsp: this password was made by somebody else: nsp user passwd");
+        nsp_cli::note!("nsp: this password was made by somebody else: nsp user passwd");
     }
     session.close().await;
     Ok(())
@@ -117,7 +117,7 @@ pub(crate) async fn logout(args: LogoutArgs) -> Result<(), Failure> {
         // It was good no more.
         Err(Failure::NotAuthenticated(_)) => output::line(&format!("{} was logged out", printable(&user))),
         Err(failure) => {
-            eprintln!("nsp: the token is forgotten here; the daemon was not told");
+            nsp_cli::note!("nsp: the token is forgotten here; the daemon was not told");
             Err(failure)
         }
     }

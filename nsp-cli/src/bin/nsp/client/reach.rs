@@ -313,7 +313,7 @@ impl Reach {
 
     fn policy(&self) -> Result<Trust, Failure> {
         if self.insecure {
-            eprintln!(
+            nsp_cli::note!(
                 "nsp: warning: --insecure accepts any key; anyone in between can read and change everything"
             );
             return Ok(Trust::danger_anyone());
@@ -335,7 +335,7 @@ impl Reach {
 /// Asks whether a key is the daemon's.
 async fn confirm(offered: Offered) -> bool {
     let asked = tokio::task::spawn_blocking(move || {
-        eprint!(
+        nsp_cli::note_part!(
             "{} is met for the first time. Its {} key is\n  {}\nCompare it with what the daemon says. Is it the same? (yes/no) ",
             offered.host.escape_debug(),
             offered.kind,

@@ -130,7 +130,7 @@ impl Shell {
                         Err(Failure::OutputClosed) => return Err(Failure::OutputClosed),
                         Err(failure) => {
                             self.status = failure.status();
-                            eprintln!("{failure}");
+                            nsp_cli::note!("{failure}");
                         }
                     }
                 }
@@ -168,7 +168,7 @@ impl Shell {
                 Err(Failure::OutputClosed) => return Err(Failure::OutputClosed),
                 Err(failure) => {
                     self.status = failure.status();
-                    eprintln!("nsp: {failure}");
+                    nsp_cli::note!("nsp: {failure}");
                 }
             }
         }
