@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use nsp::daemon::{Blob, Daemon, Emitter, Entity, Fail, Json, Meta, Service, State};
+use nsp::daemon::{Blob, Daemon, Emitter, Entity, Fail, Json, Limits, Meta, Service, State};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -41,8 +41,10 @@ impl Here {
                 entity.send(&"plain").await?;
                 Ok(())
             });
-        let daemon =
-            runtime.block_on(Daemon::builder().service(service).listen("nsp://127.0.0.1:0").bind()).unwrap();
+        let mut limits = Limits::default();
+        limits.connection.message = 4 << 20;
+        let builder = Daemon::builder().limits(limits).service(service).listen("nsp://127.0.0.1:0");
+        let daemon = runtime.block_on(builder.bind()).unwrap();
         let url = daemon.addresses()[0].to_string();
         let (stop, stopped) = oneshot::channel::<()>();
         runtime.spawn(daemon.serve_until(async { drop(stopped.await) }));
@@ -86,6 +88,18 @@ fn bytes_go_there_and_come_back_as_they_are() {
     assert_eq!(here.run(&["call", "Files", "Count", "--blob", &from]).1, "3", "JSON may come instead");
     assert_eq!(here.run(&["call", "Files", "Count", "--blob", &here.file("nowhere")]).0, 1);
     assert!(!Path::new(&here.file("nowhere")).exists());
+}
+
+#[test]
+fn message_over_ones_own_limit_is_refused_until_that_is_raised() {
+    let here = Here::start();
+    let file = here.file("large");
+    fs::write(&file, vec![7; 3 << 20]).unwrap();
+    let count = ["call", "Files", "Count", "--blob", &file];
+    let (status, _, error) = here.run(&count);
+    assert!(status == 10 && error.contains("over the limit of"), "{status} {error}");
+    let raised = [&count[..], &["--max-message", "4MiB"]].concat();
+    assert_eq!(here.run(&raised), (0, "3145728".to_owned(), String::new()));
 }
 
 #[test]

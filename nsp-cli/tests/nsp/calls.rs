@@ -163,6 +163,31 @@ fn program_that_dies_is_started_again_and_ends_with_the_daemon() {
 }
 
 #[test]
+fn program_knows_users_where_its_manifest_wants_a_login() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("Who");
+    fs::create_dir(&folder).unwrap();
+    let manifest = json!({"name": "Who", "servicefunctions": {"am": {}, "login": {"login": true}, "super": {"secure": true}}});
+    fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
+    fs::write(
+        folder.join("entry.sh"),
+        "echo '{\"op\":\"ready\"}'\nwhile read -r line; do\n\
+         case $line in *'\"op\":\"call\"'*) echo \"$line\" | sed 's/.*\"id\":\\([0-9]*\\).*\"user\":\\([^}]*\\)}/{\"op\":\"answer\",\"id\":\\1,\"data\":\\2}/';; esac\ndone\n",
+    )
+    .unwrap();
+    let mut daemon = Daemon::start(&["--services", path(dir.path())]);
+    daemon.log_line("service ready");
+    assert_eq!(daemon.json(&["call", "Who", "am", "--user", "admin"]), json!(null));
+    for function in ["login", "super"] {
+        assert_eq!(daemon.run(&["call", "Who", function, "--user", "admin"]).0, 5);
+    }
+    daemon.login("admin", PASSWORD);
+    for function in ["login", "super"] {
+        assert_eq!(daemon.json(&["call", "Who", function]), json!("admin"));
+    }
+}
+
+#[test]
 fn service_that_cannot_be_read_is_left_out_and_said() {
     let dir = tempfile::tempdir().unwrap();
     let broken = dir.path().join("Broken");

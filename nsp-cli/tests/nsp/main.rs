@@ -9,5 +9,6 @@ mod daemon;
 mod policy;
 mod shell;
 mod support;
+mod terminal;
 mod trust;
 mod users;

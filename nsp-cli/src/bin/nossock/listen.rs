@@ -83,7 +83,7 @@ impl Printer {
             Ok(None) => return Ok(false),
             Ok(Some(saved)) => saved,
             Err(error) => {
-                eprintln!("nossock: {peer}: {error}");
+                nsp_cli::note!("nossock: {peer}: {error}");
                 return Ok(false);
             }
         };
@@ -121,7 +121,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
                 Err(Reject::new("no_handler", "this only listens"))
             },
         )
-        .on_error(|socket, error| eprintln!("nossock: {}: {error}", socket.peer()));
+        .on_error(|socket, error| nsp_cli::note!("nossock: {}: {error}", socket.peer()));
     // Before anybody can read that it listens.
     let stop = stopped();
     let server = args.listen.listen().await?;

@@ -29,6 +29,10 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "NAME")]
     save: Option<String>,
 
+    /// One JSON object: {"user":…,"daemon":…}.
+    #[arg(long, env = "NSP_JSON")]
+    json: bool,
+
     #[command(flatten)]
     reach: Reach,
 }
@@ -36,6 +40,10 @@ pub(crate) struct LoginArgs {
 /// End a login: the token is good no more, here and at the daemon.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LogoutArgs {
+    /// One JSON object: {"user":…,"daemon":…}.
+    #[arg(long, env = "NSP_JSON")]
+    json: bool,
+
     #[command(flatten)]
     reach: Reach,
 }
@@ -72,7 +80,11 @@ pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
         let context = Context { url: target.address.to_string(), user: Some(user.clone()), ca };
         Contexts::keep(&args.reach.home, name, context)?;
     }
-    output::line(&format!("logged in as {} at {}", printable(&user), target.address))?;
+    if args.json {
+        output::json(&json!({ "user": user, "daemon": target.address.to_string() }))?;
+    } else {
+        output::line(&format!("logged in as {} at {}", printable(&user), target.address))?;
+    }
     session.close().await;
 
     // Whether the password was made by somebody else only the daemon knows; one that cannot say is as good.
@@ -83,7 +95,7 @@ pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
         && let Ok(user) = admin.call::<Value>("whoami", &Value::Null).await
         && user.get("must_change_password") == Some(&Value::Bool(true))
     {
-        eprintln!("nsp: this password was made by somebody else: nsp user passwd");
+        nsp_cli::note!("nsp: this password was made by somebody else: nsp user passwd");
     }
     session.close().await;
     Ok(())
@@ -98,11 +110,14 @@ pub(crate) async fn logout(args: LogoutArgs) -> Result<(), Failure> {
     // Whatever the daemon says, the token is gone here.
     Tokens::forget(args.reach.home.tokens()?, &target.daemon, &user)?;
     match ended {
+        Ok(()) | Err(Failure::NotAuthenticated(_)) if args.json => {
+            output::json(&json!({ "user": user, "daemon": target.address.to_string() }))
+        }
         Ok(()) => output::line(&format!("{} is logged out", printable(&user))),
         // It was good no more.
         Err(Failure::NotAuthenticated(_)) => output::line(&format!("{} was logged out", printable(&user))),
         Err(failure) => {
-            eprintln!("nsp: the token is forgotten here; the daemon was not told");
+            nsp_cli::note!("nsp: the token is forgotten here; the daemon was not told");
             Err(failure)
         }
     }

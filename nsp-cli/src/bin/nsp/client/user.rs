@@ -250,7 +250,7 @@ async fn passwd(shown: &Shown, name: Option<String>, new: &NewPassword) -> Resul
     {
         let answer = ask(shown, "setMyPassword", &json!({ "password": password })).await;
         shown.office.has_ended(answer).await?;
-        eprintln!("nsp: the password is changed; log in again: nsp login {}", printable(&name));
+        nsp_cli::note!("nsp: the password is changed; log in again: nsp login {}", printable(&name));
         return Ok(());
     }
     let answer = ask(shown, "setPassword", &json!({ "name": name, "password": password })).await?;
@@ -281,13 +281,13 @@ fn imported(shown: &Shown, answer: &Value) -> Result<(), Failure> {
             output::line(&name)?;
         }
         for name in names("locked") {
-            eprintln!(
+            nsp_cli::note!(
                 "nsp: {name} is locked: it had the password that everybody knows; nsp user passwd {name}, then nsp user unlock {name}"
             );
         }
     }
     for row in &refused {
-        eprintln!("nsp: {row}");
+        nsp_cli::note!("nsp: {row}");
     }
     if refused.is_empty() {
         return Ok(());

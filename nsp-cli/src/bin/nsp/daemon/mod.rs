@@ -244,13 +244,13 @@ fn not_bound(error: BindError) -> Failure {
 fn greet(plan: &Plan, daemon: &Daemon, certificate: &Certificate, password: Option<&Password>) {
     let addresses = daemon.addresses();
     for address in &addresses {
-        eprintln!("listening {}", shown(address));
+        nsp_cli::note!("listening {}", shown(address));
     }
     if let (Some(key), true) = (certificate.key, addresses.iter().any(Address::is_tls)) {
-        eprintln!("key {key}");
+        nsp_cli::note!("key {key}");
     }
     if let Some(password) = password {
-        eprintln!(
+        nsp_cli::note!(
             "user admin, password {} (shown this once; change it: nsp user passwd admin)",
             password.reveal()
         );
@@ -266,10 +266,10 @@ fn greet(plan: &Plan, daemon: &Daemon, certificate: &Certificate, password: Opti
         }
     }
     match plan.scripts.first() {
-        Some(script) => eprintln!("call it: nsp call {} {}{flags}", script.service, script.name),
-        None => eprintln!("call it: nsp services{flags}"),
+        Some(script) => nsp_cli::note!("call it: nsp call {} {}{flags}", script.service, script.name),
+        None => nsp_cli::note!("call it: nsp services{flags}"),
     }
-    eprintln!("log in:  nsp login admin{flags}");
+    nsp_cli::note!("log in:  nsp login admin{flags}");
 }
 
 /// An address as people write it: the path of a WebSocket goes without saying when there is none.
@@ -296,7 +296,7 @@ fn summary(drained: Drained) -> Result<(), Failure> {
             drained.drained, drained.aborted
         )));
     }
-    eprintln!("nsp: {} connections ended in peace", drained.drained);
+    nsp_cli::note!("nsp: {} connections ended in peace", drained.drained);
     Ok(())
 }
 

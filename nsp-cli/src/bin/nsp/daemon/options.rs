@@ -98,7 +98,13 @@ pub(super) struct Options {
     pub(super) key: Option<PathBuf>,
 
     /// Answer SERVICE.FUNCTION with a script.
-    #[arg(long = "function", value_name = "SERVICE.FUNCTION=FILE", help_heading = "Services")]
+    #[arg(
+        long = "function",
+        value_name = "SERVICE.FUNCTION=FILE",
+        env = "NSP_FUNCTIONS",
+        value_delimiter = ',',
+        help_heading = "Services"
+    )]
     pub(super) functions: Vec<String>,
 
     /// Have these scripts answer only users who have logged in; their names are in NSP_USER.

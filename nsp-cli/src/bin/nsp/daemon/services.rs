@@ -121,8 +121,13 @@ pub(super) fn of_program(found: Found, pace: Pace) -> (Service<Arc<script::Servi
 
 async fn run_program(
     State(program): State<Arc<script::Service>>,
-    asked: Asked,
+    entity: Entity,
+    mut asked: Asked,
 ) -> Result<Box<RawValue>, Fail> {
+    if program.needs_login(&asked.function) {
+        let passed = entity.prove(Demand::Token).await?;
+        asked.caller.user = passed.user.map(|user| user.as_str().to_owned());
+    }
     program.call(&asked.function, &asked.data, &asked.caller).await.map_err(Fail::from)
 }
 
