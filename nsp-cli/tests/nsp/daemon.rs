@@ -215,7 +215,8 @@ fn metrics_count_what_happens() {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     assert!(text.contains("\nnsp_calls_total 1\n"), "{text}");
-    let output = nsp().args(["daemon", "--metrics", "0.0.0.0:0", "--data", path(daemon.dir.path())]).output();
+    let output =
+        nsp().args(["daemon", "check", "--metrics", "0.0.0.0:0", "--data", path(daemon.dir.path())]).output();
     let (status, _, error) = said(&output.unwrap());
     assert!(status == 2 && error.contains("not a loopback address"), "{status} {error}");
 }

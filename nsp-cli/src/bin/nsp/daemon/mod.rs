@@ -96,7 +96,7 @@ async fn serve(plan: Plan, options: &Options, log: &Log) -> Result<(), Failure> 
         builder = builder.listen(listen(&plan, place, &tls, &key));
     }
     let daemon = builder.bind().await.map_err(not_bound)?;
-    let metrics = match &plan.metrics {
+    let metrics = match plan.metrics {
         Some(address) => Some(metrics::bind(address).await?),
         None => None,
     };

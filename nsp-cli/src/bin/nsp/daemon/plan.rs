@@ -1,5 +1,6 @@
 //! What is to run: command line and configuration in one, checked.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::script::{Bounds, Found, Function, command_for};
 
 use super::config::{Config, FunctionFile, Limits};
 use super::log;
+use super::metrics;
 use super::options::Options;
 use super::services::Script;
 
@@ -44,7 +46,7 @@ pub(super) struct Plan {
     pub(super) scripts: Vec<Script>,
     pub(super) services: PathBuf,
     pub(super) grace: Duration,
-    pub(super) metrics: Option<String>,
+    pub(super) metrics: Option<SocketAddr>,
     pub(super) log: String,
     pub(super) policy: Option<PathBuf>,
     pub(super) open_registration: Option<u32>,
@@ -82,6 +84,8 @@ impl Plan {
         let level = options.log.clone().or_else(|| file.log.clone());
         let level = level.unwrap_or_else(|| log::DEFAULT.to_owned());
         log::check(&level)?;
+        let metrics = options.metrics.as_deref().or(file.metrics.as_deref());
+        let metrics = metrics.map(metrics::address).transpose()?;
         let cost = Cost {
             memory_kib: kib(file
                 .passwords
@@ -103,7 +107,7 @@ impl Plan {
                 .or_else(|| file.services.as_deref().map(|path| config.path(path)))
                 .unwrap_or_else(|| data.file("services")),
             grace: options.grace.or(file.grace.map(|time| time.0)).unwrap_or(Duration::from_secs(10)),
-            metrics: options.metrics.clone().or_else(|| file.metrics.clone()),
+            metrics,
             log: level,
             policy: options.policy.clone().or_else(|| file.policy.as_deref().map(|path| config.path(path))),
             open_registration: options.open_registration.or(file.open_registration.map(|count| count.0)),
@@ -157,7 +161,10 @@ impl Plan {
             output::line(&format!("service    {service}"))?;
         }
         output::line(&format!("grace      {}", text::shown_time(self.grace)))?;
-        output::line(&format!("metrics    {}", self.metrics.as_deref().unwrap_or("off")))?;
+        output::line(&format!(
+            "metrics    {}",
+            self.metrics.map_or_else(|| "off".to_owned(), |address| address.to_string())
+        ))?;
         output::line(&format!("log        {}", self.log))?;
         for (name, value) in self.limits.lines() {
             output::line(&format!("limit      {name} = {value}"))?;
