@@ -125,7 +125,7 @@ fn tour_prints_what_the_page_says() {
     let [daemon, calls, frames] = &blocks[..] else { panic!("the page has {} blocks", blocks.len()) };
 
     let folder = tempfile::tempdir().unwrap();
-    for there in ["nsp-cli", "LICENSE"] {
+    for there in ["examples", "LICENSE"] {
         symlink(root.join(there), folder.path().join(there)).unwrap();
     }
     let environment = vec![("NSP_LISTEN", "nsps://127.0.0.1:0,ws://127.0.0.1:0".to_owned())];
