@@ -6,6 +6,7 @@
 //! | a server of ours whose messages the story reads | [`Ours::listen`] |
 //! | a network that delays, cuts and corrupts | [`Proxy::start`] |
 //! | an NSP daemon and clients that count what arrives | [`Ledger::serve`], [`Ledger::converse`] |
+//! | a program of these tests as a process, and its memory | [`Process::start`] |
 //! | certificates that both sides accept | [`Certificates::new`] |
 //!
 //! Whatever waits does so for [`PATIENCE`] at most. What goes wrong in here fails the story, by a panic.
@@ -15,6 +16,7 @@ mod certificates;
 mod ledger;
 mod node;
 mod ours;
+mod process;
 mod proxy;
 
 use std::time::Duration;
@@ -23,6 +25,7 @@ pub use certificates::{Certificates, PASSPHRASE, PemFiles};
 pub use ledger::{Caller, Figures, Ledger, Marks, Patience};
 pub use node::{Node, Original, with_original};
 pub use ours::{Ours, Received};
+pub use process::Process;
 pub use proxy::{Chance, Fault, Plan, Proxy};
 use sha2::{Digest, Sha256};
 
