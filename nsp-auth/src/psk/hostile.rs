@@ -61,7 +61,7 @@ pub fn run(data: &[u8]) {
 
 fn keys(name: &str, peer: &str) -> std::sync::Arc<Keys> {
     let key = |id: &str, byte: u8| Key::new(id, [byte; 16]).expect("a good key");
-    let psk = Psk::new(name).and_then(|psk| Ok(psk.peer(peer, key("k", 1)))).expect("a good name");
+    let psk = Psk::new(name).expect("a good name").peer(peer, key("k", 1));
     psk.and_then(|psk| psk.peer(peer, key("later", 2))).expect("other keys").keys()
 }
 
