@@ -90,31 +90,28 @@ async fn soak(time: Duration, clients: usize) -> ExitCode {
     if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What happens to a connection: most of the time something, sooner or later.
+/// What happens to a connection: always something, sooner or later, or after a while all would have got the good ones and kept them.
 fn plan(seed: u64) -> Plan {
     let mut chance = Chance(seed);
-    let mut fault = || {
-        let at = chance.below(200_000) as u64;
-        match chance.below(12) {
-            0 | 1 => Fault::None,
-            2 => Fault::Split,
-            3 | 4 => Fault::Delay,
-            5 => Fault::Throttle(512),
-            6 => Fault::Silence(at),
-            7 => Fault::HalfClose(at),
-            8 | 9 => Fault::Truncate(at),
-            _ => Fault::Reset(at),
-        }
+    let gentle = match chance.below(6) {
+        0 => Fault::Split,
+        1 | 2 => Fault::Delay,
+        3 => Fault::Throttle(512),
+        _ => Fault::None,
     };
-    let (up, down) = (fault(), fault());
-    match chance.below(10) {
+    let mut at = || 10_u64.pow(3 + u32::try_from(chance.below(3)).unwrap()) + chance.below(40_000) as u64;
+    let (here, there) = (at(), at());
+    let end = match chance.below(6) {
+        0 => Fault::Silence(here),
+        1 => Fault::HalfClose(here),
+        2 | 3 => Fault::Truncate(here),
+        _ => Fault::Reset(here),
+    };
+    match chance.below(5) {
         // A partition: nothing goes either way, and nobody says so.
-        0 => Plan {
-            up: Fault::Silence(chance.below(100_000) as u64),
-            down: Fault::Silence(chance.below(100_000) as u64),
-            seed,
-        },
-        _ => Plan { up, down, seed },
+        0 => Plan { up: Fault::Silence(here), down: Fault::Silence(there), seed },
+        1 | 2 => Plan { up: gentle, down: end, seed },
+        _ => Plan { up: end, down: gentle, seed },
     }
 }
 
