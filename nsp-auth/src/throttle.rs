@@ -390,5 +390,8 @@ impl Attempt {
 }
 
 #[cfg(test)]
+#[path = "throttle/model.rs"]
+mod model;
+#[cfg(test)]
 #[path = "throttle/tests.rs"]
 mod tests;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use nsp::machine::daemon::{self, Event, code};
 use nsp::machine::{Daemon, Incoming, Outgoing};
-use nsp::proto::{Data, EntityId, Leg, Method, Packet, RawJson, RequestId, Status, cs};
+use nsp::proto::{Data, EntityId, Leg, Method, Packet, RawJson, RequestId, Status, cs, gt};
 use nsp::secure::SystemRandom;
 
 fn daemon() -> (Daemon, Instant) {
@@ -102,4 +102,36 @@ fn what_services_work_on_is_counted_with_all_that_it_keeps() {
         daemon.receive(call(&entity, 99, function, padding), now).unwrap();
         assert_eq!(busy(&mut daemon), 0);
     }
+}
+
+#[test]
+fn names_in_requests_for_tokens_that_wait_are_counted() {
+    let (mut daemon, now) = daemon();
+    let (_, verifying) = verifying(&mut daemon, now);
+    daemon.verify(verifying, Ok(()), now);
+    while daemon.poll_outgoing().is_some() {}
+    let limits = daemon::Limits::default();
+    let mut keys = Vec::new();
+    // The first ones are worked on, so all others wait for their turn, each with the name that it has to be answered with.
+    for n in 0..100 {
+        let user = format!("{n}{}", "u".repeat(if n < limits.logins { 1 } else { 200_000 }));
+        let ask = gt::Request { user, password: Some("guess".into()) };
+        daemon.receive(Incoming::Packet(ask.encode()), now).unwrap();
+        while let Some(event) = daemon.poll_event() {
+            let Event::Token { key, .. } = event else { continue };
+            keys.push(key);
+        }
+    }
+    assert_eq!(keys.len(), limits.logins);
+    for key in keys {
+        daemon.token(key, None);
+    }
+    let answers = std::iter::from_fn(|| daemon.poll_outgoing());
+    let kept: usize = answers
+        .map(|outgoing| {
+            let Outgoing::Packet(packet) = outgoing else { return 0 };
+            packet.payload.json.len()
+        })
+        .sum();
+    assert!(kept > 1_000_000 && kept <= limits.request_bytes + 10_000, "{kept} bytes were kept");
 }

@@ -5,21 +5,27 @@
 //! | the original package of npm, as a peer | [`with_original`], then [`Original::start`] |
 //! | a server of ours whose messages the story reads | [`Ours::listen`] |
 //! | a network that delays, cuts and corrupts | [`Proxy::start`] |
+//! | an NSP daemon and clients that count what arrives | [`Ledger::serve`], [`Ledger::converse`] |
+//! | a program of these tests as a process, and its memory | [`Process::start`] |
 //! | certificates that both sides accept | [`Certificates::new`] |
 //!
 //! Whatever waits does so for [`PATIENCE`] at most. What goes wrong in here fails the story, by a panic.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod certificates;
+mod ledger;
 mod node;
 mod ours;
+mod process;
 mod proxy;
 
 use std::time::Duration;
 
 pub use certificates::{Certificates, PASSPHRASE, PemFiles};
+pub use ledger::{Caller, Figures, Ledger, Marks, Patience};
 pub use node::{Node, Original, with_original};
 pub use ours::{Ours, Received};
+pub use process::Process;
 pub use proxy::{Chance, Fault, Plan, Proxy};
 use sha2::{Digest, Sha256};
 

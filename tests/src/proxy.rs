@@ -58,13 +58,22 @@ impl Proxy {
     /// # Cancel safety
     /// Dropping it listens nowhere.
     pub async fn start(target: u16, plan: Plan) -> Self {
+        Self::planned(target, move |number| Plan { seed: plan.seed ^ (number << 32), ..plan }).await
+    }
+
+    /// As [`start`](Self::start), with a plan for each connection, by its number from 0.
+    ///
+    /// # Cancel safety
+    /// Dropping it listens nowhere.
+    pub async fn planned(target: u16, mut plan: impl FnMut(u64) -> Plan + Send + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             for number in 0_u64.. {
                 let Ok((near, _)) = listener.accept().await else { return };
-                connections.spawn(carry(near, target, Plan { seed: plan.seed ^ (number << 32), ..plan }));
+                while connections.try_join_next().is_some() {}
+                connections.spawn(carry(near, target, plan(number)));
             }
         });
         Self { port, task: task.abort_handle() }

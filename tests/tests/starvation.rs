@@ -6,61 +6,18 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 #![allow(clippy::print_stdout, reason = "prints the figures")]
 
-use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nossock::Connector;
 use nossock::transport::tls::ClientTls;
 use serde_json::Value;
-use tests::{Certificates, frame, in_time};
+use tests::{Certificates, Process, frame, in_time};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// A process that ends with this.
-struct Process {
-    child: Child,
-    /// What it printed first.
-    said: String,
-}
-
-impl Process {
-    /// Starts `victim` with so many file descriptors.
-    fn start(descriptors: usize, arguments: &[&str]) -> Self {
-        let mut child = Command::new("sh")
-            .arg("-c")
-            .arg(format!("ulimit -n {descriptors} && exec \"$0\" \"$@\""))
-            .arg(env!("CARGO_BIN_EXE_victim"))
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut said = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        Self { child, said: said.trim().to_owned() }
-    }
-
-    /// A line of `/proc/…/status`, in KiB.
-    fn memory(&self, what: &str) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
-        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
-    }
-
-    fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
 
 /// A server that is to be starved.
 struct Victim {
@@ -75,8 +32,8 @@ impl Victim {
     async fn start(scheme: &str, descriptors: usize) -> Self {
         let certificates = Certificates::new();
         let directory = certificates.directory().to_str().unwrap();
-        let process = Process::start(descriptors, &["serve", scheme, directory]);
-        let port = process.said.parse().unwrap();
+        let process = Process::start(VICTIM, descriptors, &["serve", scheme, directory]);
+        let port = process.said().parse().unwrap();
         let tls = ClientTls::builder().ca_file(certificates.ca()).build().unwrap();
         let tls = (scheme == "tls").then_some(tls);
         let mut victim = Self { process, port, tls, before: 0, _certificates: certificates };
@@ -143,8 +100,8 @@ async fn write_until_stuck(stream: &mut TcpStream, bytes: &[u8], most: usize) ->
 #[tokio::test]
 async fn ten_thousand_connections_that_never_speak() {
     let victim = Victim::start("tcp", 12_000).await;
-    let silent = Process::start(12_000, &["silent", "10000", &victim.port.to_string()]);
-    assert_eq!(silent.said, "10000");
+    let silent = Process::start(VICTIM, 12_000, &["silent", "10000", &victim.port.to_string()]);
+    assert_eq!(silent.said(), "10000");
     let start = Instant::now();
     while victim.process.descriptors() < 10_000 {
         assert!(start.elapsed() < Duration::from_secs(20), "{} accepted", victim.process.descriptors());
@@ -157,7 +114,7 @@ async fn ten_thousand_connections_that_never_speak() {
 #[tokio::test]
 async fn handshakes_that_are_never_finished_are_cut_off_and_cost_little() {
     let victim = Victim::start("tls", 4_000).await;
-    let silent = Process::start(4_000, &["silent", "2000", &victim.port.to_string()]);
+    let silent = Process::start(VICTIM, 4_000, &["silent", "2000", &victim.port.to_string()]);
     let mut begun = Vec::new();
     for n in 0..240 {
         let mut peer = victim.raw().await;
@@ -298,7 +255,7 @@ async fn server_without_file_descriptors_recovers() {
     }
     // It waits, and does not spin: a second of this costs it a fraction of one.
     let cpu = || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", victim.process.child.id())).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", victim.process.id())).unwrap();
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     };

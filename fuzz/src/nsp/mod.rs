@@ -10,10 +10,12 @@
     reason = "nobody builds upon this; tests include a part of it"
 )]
 
+pub mod carrier;
 pub mod chunks;
 pub mod client;
 pub mod daemon;
 pub mod filter;
+pub mod manifest;
 pub mod packet;
 pub mod secure;
 pub mod text;
@@ -23,11 +25,13 @@ mod typed;
 pub type Run = fn(&[u8]);
 
 /// Every target by its name, which is also the name of its folder of seeds.
-pub const TARGETS: [(&str, Run); 7] = [
+pub const TARGETS: [(&str, Run); 9] = [
+    ("nsp_address", carrier::run),
     ("nsp_chunks", chunks::run),
     ("nsp_client", client::run),
     ("nsp_daemon", daemon::run),
     ("nsp_filter", filter::run),
+    ("nsp_manifest", manifest::run),
     ("nsp_packet", packet::run),
     ("nsp_secure", secure::run),
     ("nsp_text", text::run),

@@ -92,6 +92,9 @@
 mod client;
 mod error;
 mod hex;
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "fails by panicking")]
+pub mod hostile;
 mod key;
 mod keys;
 mod label;

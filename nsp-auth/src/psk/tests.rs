@@ -349,3 +349,29 @@ fn no_byte_of_an_introduction_can_be_changed() {
     // Beyond the end of a frame there is nothing to change, and digits may be of either case.
     assert!(passed < 4 * 120 * 3 / 2, "{passed} changes made no difference");
 }
+
+/// The seeds of the fuzz target `auth_psk`, and bytes that nobody chose.
+mod in_between {
+    use proptest::prelude::*;
+
+    #[test]
+    fn seeds_pass() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/seeds/auth_psk");
+        let mut count = 0;
+        for seed in std::fs::read_dir(folder).unwrap() {
+            super::super::hostile::run(&std::fs::read(seed.unwrap().path()).unwrap());
+            count += 1;
+        }
+        assert!(count >= 5, "{count} seeds");
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_in_between_is_introduced(steps in proptest::collection::vec((any::<[u8; 3]>(), ".{0,40}"), 0..4)) {
+            let steps: Vec<u8> = steps.into_iter().flat_map(|([what, at, with], text)| {
+                [&[what, at, with], text.as_bytes()].concat()
+            }).collect();
+            super::super::hostile::run(&steps);
+        }
+    }
+}

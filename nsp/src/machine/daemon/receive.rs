@@ -153,7 +153,9 @@ impl Daemon {
         let gt::Request { user, password } = request;
         if self.tokens.len() >= self.config.limits.logins {
             // It looks like a wrong password, which is what a client does that asks so often.
-            if self.tokens.len() < self.config.limits.requests {
+            let limits = &self.config.limits;
+            let has_room = self.tokens.bytes() + user.len() <= limits.request_bytes;
+            if self.tokens.len() < limits.requests && has_room {
                 self.tokens.push_refused(user);
             }
             return;

@@ -11,6 +11,8 @@ use crate::secret::Token;
 #[derive(Debug, Default)]
 pub(super) struct TokenQueue {
     requests: VecDeque<Waiting>,
+    /// Bytes of the names in them: each is answered with its own.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -27,12 +29,19 @@ impl TokenQueue {
         self.requests.len()
     }
 
+    /// Bytes that they keep.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn push(&mut self, key: RequestKey, until: Instant, user: String) {
+        self.bytes += user.len();
         self.requests.push_back(Waiting { key: Some((key, until)), user, answer: None });
     }
 
     /// Refuses a request in its turn.
     pub(super) fn push_refused(&mut self, user: String) {
+        self.bytes += user.len();
         self.requests.push_back(Waiting { key: None, user, answer: Some(None) });
     }
 
@@ -49,10 +58,12 @@ impl TokenQueue {
     pub(super) fn next_answer(&mut self) -> Option<gt::Answer> {
         self.requests.front()?.answer.as_ref()?;
         let Waiting { user, answer, .. } = self.requests.pop_front()?;
+        self.bytes -= user.len();
         Some(gt::Answer { user: Some(user), token: answer.flatten() })
     }
 
     pub(super) fn drain(&mut self) -> Vec<RequestKey> {
+        self.bytes = 0;
         self.requests.drain(..).filter_map(|waiting| waiting.key.map(|(key, _)| key)).collect()
     }
 }
