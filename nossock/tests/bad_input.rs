@@ -322,9 +322,9 @@ async fn peer_that_stops_reading_is_cut_off_after_its_time() {
 
 #[tokio::test]
 async fn peer_that_asks_and_never_reads_is_not_read_any_more() {
-    // A flood of pings has a limit of its own, which is not the one looked at here.
-    let limits =
-        Limits { send_queue: 16 * 1024, receive_queue: 16 * 1024, controls: u32::MAX, ..Limits::default() };
+    // Without a limit of control frames, which would end the flood of pings in another way.
+    let (queue, controls) = (16 * 1024, u32::MAX);
+    let limits = Limits { send_queue: queue, receive_queue: queue, controls, ..Limits::default() };
     for flood in [
         frame(b'j', "req:echo:1", b"7"),
         frame(b'j', "req:nobody:1", b"7"),

@@ -47,6 +47,12 @@ pub enum Failure {
     /// 1: the machine this runs on said no.
     #[error("{0}")]
     Other(String),
+    /// It has been said already.
+    #[error("")]
+    Said {
+        /// With which status the program ends.
+        status: u8,
+    },
     /// 0: whoever read our output has had enough.
     #[error("nobody reads the output")]
     OutputClosed,
@@ -64,6 +70,7 @@ impl Failure {
     pub const fn status(&self) -> u8 {
         match self {
             Self::OutputClosed => 0,
+            Self::Said { status } => *status,
             Self::Remote(_) | Self::Other(_) => 1,
             Self::Usage(_) => 2,
             Self::Connect(_) => 3,
@@ -81,7 +88,7 @@ impl Failure {
     /// Whether there is nothing to say about it.
     #[must_use]
     pub const fn is_quiet(&self) -> bool {
-        matches!(self, Self::OutputClosed)
+        matches!(self, Self::OutputClosed | Self::Said { .. })
     }
 
     /// A file that cannot be read or written.

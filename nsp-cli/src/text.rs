@@ -62,6 +62,9 @@ pub fn shown_size(bytes: u64) -> String {
 #[must_use]
 pub fn shown_time(time: Duration) -> String {
     let millis = time.as_millis();
+    if millis == 0 {
+        return "0s".to_owned();
+    }
     for (factor, unit) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")] {
         if millis >= factor && millis.is_multiple_of(factor) {
             return format!("{}{unit}", millis / factor);

@@ -38,9 +38,10 @@ const IMPATIENT: Duration = Duration::from_secs(2);
 fn config() -> Config {
     let limits = Limits {
         close_grace: Duration::from_millis(300),
-        frame_time: Duration::from_secs(2),
-        ping_after: Duration::from_secs(1),
-        ping_wait: Duration::from_secs(1),
+        frame_time: Duration::from_secs(10),
+        // A record of TLS that comes byte by byte is nothing heard until it is whole.
+        ping_after: Duration::from_secs(2),
+        ping_wait: Duration::from_secs(4),
         ..Limits::default()
     };
     Config { limits, ..Config::default() }
@@ -141,7 +142,7 @@ async fn converse(world: &World, port: u16, who: u64, (sound, time): (bool, Dura
 
 async fn ask(socket: &Socket, n: u64, sound: bool, time: Duration) -> bool {
     if n % 6 == 5 {
-        let bytes = pattern(usize::try_from(n).unwrap() * 100);
+        let bytes = pattern(usize::try_from(n).unwrap() * 20);
         let body = nossock::wire::Body::Raw(Bytes::from(bytes.clone()));
         return match socket.request_raw(time, "back", body).await {
             Ok(value) => {

@@ -1,13 +1,14 @@
 //! Stories over the public API: one program, so that SQLite is linked once.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
-mod audit;
 mod common;
+mod daemon;
 mod durability;
 mod import;
 mod layers;
 mod login;
 mod no_user;
 mod policies;
+mod races;
 mod stores;
 mod users;

@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
@@ -7,10 +6,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::error::{DownReason, OpenError};
 use super::inbox::{Happening, Inbox};
+use super::shared::now;
 use super::state::{ActivityEnd, ActivityState};
 use crate::machine::client::{
     self as machine, ActivityKey, CallKey, Declined, Event, Open, QuestionKey, Reply,
 };
+use crate::machine::numbered::NumberMap;
 use crate::proto::au::{Notice, Question};
 use crate::proto::{EntityId, Packet};
 use crate::secret::Token;
@@ -33,10 +34,10 @@ pub(super) struct Core {
     pub(super) closing: bool,
     /// Those who wait for a connection without having an activity.
     pub(super) waiting: usize,
-    pub(super) activities: HashMap<u64, Activity>,
-    pub(super) keys: HashMap<ActivityKey, u64>,
+    pub(super) activities: NumberMap<u64, Activity>,
+    pub(super) keys: NumberMap<ActivityKey, u64>,
     pub(super) last_activity: u64,
-    pub(super) slots: HashMap<CallKey, Slot>,
+    pub(super) slots: NumberMap<CallKey, Slot>,
     pub(super) packets: Option<mpsc::Sender<Packet>>,
     pub(super) ignored: u64,
 }
@@ -141,7 +142,7 @@ impl Core {
     pub(super) fn give_up(&mut self, call: CallKey, wakes: &mut Vec<Waker>) {
         if let (Some(Slot::Waiting(_)), Some(machine)) = (self.slots.remove(&call), &mut self.machine) {
             machine.give_up(call);
-            if machine.has_outgoing() {
+            if machine.backlog() > 0 {
                 self.poke(wakes);
             }
         }
@@ -159,7 +160,7 @@ impl Core {
     }
 
     /// Calls can be made from now on, if the conversation has got that far.
-    pub(super) fn come_up(&mut self, now: Instant, wakes: &mut Vec<Waker>) -> bool {
+    pub(super) fn come_up(&mut self, wakes: &mut Vec<Waker>) -> bool {
         if self.up || !self.machine.as_ref().is_some_and(machine::Client::is_settled) {
             return false;
         }
@@ -167,6 +168,7 @@ impl Core {
         let mut wanted: Vec<_> =
             self.activities.iter().filter(|(_, activity)| activity.wanted).map(|(id, _)| *id).collect();
         wanted.sort_unstable();
+        let now = now();
         for id in wanted {
             self.open(id, now, wakes);
         }

@@ -26,8 +26,13 @@ const TURNS: usize = 64;
 /// Messages that are handled under one lock.
 const BATCH: usize = 64;
 
-/// Bytes that may wait to be written before nothing more is received or taken: what a peer makes us say must not pile up.
+/// Bytes that the carrier is given at most, on top of one message.
 const MOST_QUEUED: usize = 256 * 1024;
+
+/// Messages that may wait to be sent before nothing more is received. Callers are limited elsewhere, so these are what the daemon makes
+/// us say, acknowledgements of its events: they must not pile up. That calls wait is no reason not to receive: their daemon may wait
+/// for us to read before it reads on.
+const MOST_BACKLOG: usize = 1024;
 
 /// Runs one connection: receives, decides, sends, all in one task.
 ///
@@ -53,6 +58,7 @@ pub(super) struct Driver {
     /// Nothing can be written any more; the peer's last words may tell why.
     write_failed: Option<CarrierEnd>,
     yielded: bool,
+    backlog: usize,
 }
 
 /// What came of a turn.
@@ -77,6 +83,7 @@ impl Driver {
             answering: FuturesUnordered::new(),
             write_failed: None,
             yielded: false,
+            backlog: 0,
         }
     }
 
@@ -90,19 +97,19 @@ impl Driver {
     fn wake_up(&mut self) -> bool {
         let mut core = self.shared.lock();
         core.awake = true;
-        let about_to_send = core.machine.as_ref().is_some_and(crate::machine::Client::has_outgoing);
+        let about_to_send = core.machine.as_ref().is_some_and(|machine| machine.backlog() > 0);
         self.yielded = !self.yielded && about_to_send && core.calls() > 1;
         self.yielded
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<Turn, DownReason> {
         let mut busy = self.poll_jobs(cx)?;
-        let mut end = None;
-        if self.carrier.queued() < MOST_QUEUED || self.write_failed.is_some() {
-            end = self.receive(cx);
-        }
+        let held = self.backlog > MOST_BACKLOG && self.write_failed.is_none();
+        let end = if held { None } else { self.receive(cx) };
         busy |= !self.received.is_empty() || end.is_some();
         let closing = self.exchange()?;
+        // Nobody wakes us for what was not even looked at.
+        busy |= held && self.backlog <= MOST_BACKLOG;
         busy |= !self.sending.is_empty() || !self.jobs.is_empty();
         for message in self.sending.drain(..) {
             // Sizes were looked at before; what is refused here is one answer to the daemon, and it goes without.
@@ -144,7 +151,7 @@ impl Driver {
 
     /// Gives the conversation what has arrived, and takes what it has to say; says whether the owner closes.
     fn exchange(&mut self) -> Result<bool, DownReason> {
-        let Self { shared, received, sending, jobs, carrier, .. } = self;
+        let Self { shared, received, sending, jobs, carrier, backlog, .. } = self;
         let (closing, came_up) = shared.with(|core, wakes| {
             let mut result = Ok(());
             if !received.is_empty() {
@@ -158,8 +165,8 @@ impl Driver {
                 core.largest_send = carrier.largest_send();
             }
             result?;
-            let came_up = core.come_up(now(), wakes);
-            take_outgoing(core, carrier.queued(), sending);
+            let came_up = core.come_up(wakes);
+            *backlog = take_outgoing(core, carrier.queued(), sending);
             Ok::<_, DownReason>((core.closing, came_up))
         })?;
         if came_up {
@@ -228,7 +235,7 @@ impl Driver {
             let mut wakes = Vec::new();
             let mut core = self.shared.lock();
             let Some(machine) = &core.machine else { return Ok(Turn::Done) };
-            if (machine.has_outgoing() && self.carrier.queued() < MOST_QUEUED) || core.closing {
+            if (machine.backlog() > 0 && self.carrier.queued() < MOST_QUEUED) || core.closing {
                 return Ok(Turn::Again);
             }
             let due = machine.poll_timeout();
@@ -250,9 +257,9 @@ impl Driver {
     }
 }
 
-/// Takes what is to be sent, as long as not too much is queued.
-fn take_outgoing(core: &mut Core, mut queued: usize, sending: &mut Vec<Outgoing>) {
-    let Some(machine) = &mut core.machine else { return };
+/// Takes what is to be sent, as long as not too much is queued; gives how many messages are left.
+fn take_outgoing(core: &mut Core, mut queued: usize, sending: &mut Vec<Outgoing>) -> usize {
+    let Some(machine) = &mut core.machine else { return 0 };
     while queued < MOST_QUEUED
         && let Some(message) = machine.poll_outgoing()
     {
@@ -263,6 +270,7 @@ fn take_outgoing(core: &mut Core, mut queued: usize, sending: &mut Vec<Outgoing>
         };
         sending.push(message);
     }
+    machine.backlog()
 }
 
 impl Future for Driver {

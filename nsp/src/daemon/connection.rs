@@ -107,7 +107,11 @@ enum Driving {
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Tell the client that an entity is closed, and do what follows from that.
-    CloseEntity(EntityId),
+    CloseEntity {
+        entity: EntityId,
+        /// Once this call has ended, if it runs.
+        after: Option<RequestKey>,
+    },
     /// Say what is queued, and end.
     Close(EndReason),
     /// Take nothing new, finish what runs, and end.
@@ -265,13 +269,18 @@ impl Connection {
     }
 
     /// The driver is about to sleep, unless there is something to do.
-    pub(crate) fn end_turn(&self, waker: &Waker, can_send: bool) -> bool {
+    pub(crate) fn end_turn(&self, waker: &Waker, can_send: bool, may_be_idle: bool) -> bool {
         let mut core = self.lock();
         core.collect(Made::Answer);
         if !core.commands.is_empty() || (can_send && !core.outbox.is_empty()) {
             return false;
         }
         core.outbox.shrink();
+        if may_be_idle {
+            core.machine.shrink();
+            core.commands = Vec::new();
+            core.questions.shrink_to_fit();
+        }
         core.driver = Driving::Sleeping { waker: waker.clone(), blocked: !can_send };
         true
     }

@@ -24,6 +24,7 @@ pub mod entities;
 
 mod held;
 mod link;
+pub(crate) mod numbered;
 mod timers;
 
 use bytes::{Bytes, BytesMut};

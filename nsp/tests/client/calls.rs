@@ -241,3 +241,16 @@ async fn methods_of_the_users_own_travel_both_ways() {
     client.close().await;
     assert_eq!(packets.next().await, None);
 }
+
+#[tokio::test]
+async fn large_calls_side_by_side_are_all_answered() {
+    // More than both directions hold: who waits to write has to read all the same.
+    let (carrier, _) = in_memory(daemon::Config::default());
+    let test = Client::over(carrier).activity("Test").open().await.unwrap();
+    let test = test.within(Duration::from_secs(2));
+    let call = async |n: u8| test.call_blob("Any", vec![n; 1 << 20], &n).await;
+    let calls = (0..4).map(call);
+    for (n, answer) in (0..).zip(futures_util::future::join_all(calls).await) {
+        assert_eq!(answer.unwrap().1.to::<u8>().unwrap(), n);
+    }
+}

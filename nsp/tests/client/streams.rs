@@ -1,8 +1,14 @@
 //! What services send without being asked.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
 use futures_util::StreamExt as _;
+use nsp::carrier::{Carrier, CarrierEnd, CarrierKind, Farewell};
 use nsp::client::{Client, EventError, Happening};
-use nsp::machine::daemon;
+use nsp::machine::{Incoming, Outgoing, daemon};
+use nsp::proto::{Data, EncodeError, EntityId, ca};
 
 use crate::peer::in_memory;
 
@@ -74,4 +80,80 @@ async fn stream_keeps_its_activity_alive_and_ends_with_it() {
     assert!(!seen.has("closed"));
     client.close().await;
     assert!(ticks.next().await.is_none());
+}
+
+/// A daemon that lets an activity in, then sends events without end, and reads nothing any more.
+#[derive(Debug)]
+struct Flood {
+    inner: Box<dyn Carrier>,
+    entity: Option<EntityId>,
+    received: Arc<AtomicUsize>,
+    queued: usize,
+}
+
+impl Carrier for Flood {
+    fn kind(&self) -> CarrierKind {
+        self.inner.kind()
+    }
+    fn peer(&self) -> &nossock::Peer {
+        self.inner.peer()
+    }
+    fn is_confidential(&self) -> bool {
+        true
+    }
+    fn limit_message(&mut self, _: usize) {}
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, CarrierEnd>> {
+        let Some(entity) = &self.entity else {
+            let received = self.inner.poll_receive(cx);
+            if let Poll::Ready(Ok(Incoming::Packet(packet))) = &received
+                && let Ok(ca::Request::Event { entity, .. }) = ca::Request::decode(packet)
+            {
+                self.entity = Some(entity);
+            }
+            return received;
+        };
+        self.received.fetch_add(1, Ordering::Relaxed);
+        let (entity, event) = (entity.clone(), "tick".to_owned());
+        Poll::Ready(Ok(Incoming::Packet(ca::Request::Event { entity, event, data: Data::None }.encode())))
+    }
+    fn start_send(&mut self, message: Outgoing) -> Result<(), EncodeError> {
+        if self.entity.is_none() {
+            return self.inner.start_send(message);
+        }
+        let Outgoing::Packet(packet) = message else { return Ok(()) };
+        self.queued += packet.payload.len();
+        Ok(())
+    }
+    fn queued(&self) -> usize {
+        self.queued.max(self.inner.queued())
+    }
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CarrierEnd>> {
+        if self.queued == 0 { self.inner.poll_flush(cx) } else { Poll::Pending }
+    }
+    fn poll_close(&mut self, _: &mut Context<'_>, _: &Farewell) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+#[tokio::test]
+async fn daemon_that_floods_and_does_not_read_is_read_no_further() {
+    let (inner, _) = in_memory(daemon::Config::default());
+    let received = Arc::<AtomicUsize>::default();
+    let flood = Flood { inner, entity: None, received: Arc::clone(&received), queued: 0 };
+    let client = Client::over(Box::new(flood));
+    let opening = tokio::spawn(client.activity("Test").open());
+    let mut before = 0;
+    loop {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let now = received.load(Ordering::Relaxed);
+        if now > 0 && now == before {
+            break;
+        }
+        before = now;
+    }
+    // What fits into the carrier, a quarter of a mebibyte, and what may wait behind it.
+    assert!((1024..10_000).contains(&before), "{before} events");
+    opening.abort();
 }

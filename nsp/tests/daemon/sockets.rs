@@ -216,6 +216,22 @@ async fn bad_chunks_end_their_connection_and_no_other() {
 }
 
 #[tokio::test]
+async fn nonsense_does_no_harm_on_any_carrier() {
+    let addresses = ["nsp://127.0.0.1:0", "noservice://127.0.0.1:0", "ws://127.0.0.1:0"];
+    let served = Served::at(addresses.map(Listen::on), Limits::default()).await;
+    for address in &served.addresses {
+        let mut wire = dial(address, &ConnectOptions::default()).await;
+        let before = served.handle.stats().ignored;
+        for packet in crate::bad_input::nonsense() {
+            wire.say(packet).await;
+        }
+        wire.call_echo().await;
+        let ignored = served.handle.stats().ignored - before;
+        assert_eq!(ignored, crate::bad_input::nonsense().len() as u64, "{address}");
+    }
+}
+
+#[tokio::test]
 async fn header_that_comes_byte_by_byte_is_understood() {
     let served = Served::at(["noservice://127.0.0.1:0".into()], Limits::default()).await;
     let mut stream = TcpStream::connect(served.host()).await.unwrap();

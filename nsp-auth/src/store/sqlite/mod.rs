@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! change ──▶ queue ──▶ thread that writes ──▶ up to 64 changes in one transaction, synced once ──▶ answers
+//! note   ──▶ heap ─────────────┘              with whatever notes there are
 //! read   ──▶ queue ──▶ threads that read, beside it (WAL)
 //! ```
 //!
@@ -35,6 +36,7 @@ use crate::user::{User, UserId, Username, Who};
 pub struct Sqlite {
     changes: mpsc::Sender<Job>,
     reads: mpsc::Sender<Read>,
+    notes: Arc<Notes>,
     path: Arc<PathBuf>,
     /// Ends when all threads have.
     alive: tokio::sync::Mutex<mpsc::Receiver<()>>,
@@ -42,7 +44,8 @@ pub struct Sqlite {
 
 enum Job {
     Change(Box<Change>, oneshot::Sender<Result<Changed, ChangeError>>),
-    Note(Note),
+    /// There are notes, and nothing else to do perhaps.
+    Notes,
     Close,
     #[cfg(test)]
     Do(Box<dyn FnOnce(&Connection) + Send>),
@@ -61,10 +64,31 @@ type Read = Option<Box<dyn FnOnce(&Connection) + Send>>;
 const QUEUE: usize = 1024;
 /// How many changes share one transaction, and one sync of the disk.
 const BATCH: usize = 64;
+/// How many notes wait for the next transaction. 1,024: they take less time than its sync. Further ones are lost, as they may be.
+const NOTES: usize = 1024;
 /// How many threads read. Two: reads come from the page cache, and what is asked often is cached above.
 const READERS: usize = 2;
 /// How long another program may hold a lock on the file.
 const LOCKED: Duration = Duration::from_secs(5);
+
+/// Notes that wait. They share the transaction of the next changes, and never stand before those in a queue.
+#[derive(Debug, Default)]
+struct Notes(Mutex<Vec<Note>>);
+
+impl Notes {
+    /// Whether this is the first one.
+    fn push(&self, note: Note) -> bool {
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if notes.len() < NOTES {
+            notes.push(note);
+        }
+        notes.len() == 1
+    }
+
+    fn take(&self) -> Vec<Note> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 impl Sqlite {
     /// Opens a file, or makes it. The folder must exist.
@@ -82,7 +106,8 @@ impl Sqlite {
         let (reads, queue) = mpsc::channel::<Read>(QUEUE);
         let (living, alive) = mpsc::channel(1);
         let (opened, is_open) = oneshot::channel();
-        let place = path.clone();
+        let notes = Arc::<Notes>::default();
+        let (place, noted) = (path.clone(), notes.clone());
         let begin = move || {
             let lock = match lock(&place) {
                 Ok(lock) => Arc::new(lock),
@@ -103,7 +128,7 @@ impl Sqlite {
             match ready {
                 Ok(writer) => {
                     if opened.send(Ok(())).is_ok() {
-                        write_all(&writer, jobs, &place);
+                        write_all(&writer, jobs, &noted, &place);
                     }
                     drop((writer, lock, living));
                 }
@@ -112,7 +137,7 @@ impl Sqlite {
         };
         spawn("nsp-auth-write", &path, begin)?;
         is_open.await.map_err(|_| StoreError::Closed)??;
-        Ok(Self { changes, reads, path, alive: tokio::sync::Mutex::new(alive) })
+        Ok(Self { changes, reads, notes, path, alive: tokio::sync::Mutex::new(alive) })
     }
 
     fn read<T: Send + 'static>(
@@ -158,8 +183,10 @@ impl Store for Sqlite {
     }
 
     fn note(&self, note: Note) {
-        // Where the queue is full there is more important work, and this may be lost.
-        let _ = self.changes.try_send(Job::Note(note));
+        // Where the queue is full, the thread looks at the notes soon enough.
+        if self.notes.push(note) {
+            let _ = self.changes.try_send(Job::Notes);
+        }
     }
 
     fn close(&self) -> Pending<'_, ()> {
@@ -228,6 +255,8 @@ fn try_open(path: &Path, only_reads: bool) -> Result<Connection, Failure> {
     )?;
     connection.busy_timeout(LOCKED)?;
     connection.set_prepared_statement_cache_capacity(64);
+    // In KiB. The upper levels of a million tokens; SQLite's own 2 MiB would have them read from the system again and again.
+    connection.pragma_update(None, "cache_size", -16_384)?;
     if only_reads {
         connection.pragma_update(None, "query_only", true)?;
         return Ok(connection);
@@ -264,58 +293,60 @@ fn serve(connection: &Connection, queue: &Mutex<mpsc::Receiver<Read>>) {
 }
 
 /// Writes until it is closed.
-fn write_all(connection: &Connection, mut jobs: mpsc::Receiver<Job>, path: &Path) {
+fn write_all(connection: &Connection, mut jobs: mpsc::Receiver<Job>, notes: &Notes, path: &Path) {
     let mut batch = Vec::with_capacity(BATCH);
     while jobs.blocking_recv_many(&mut batch, BATCH) > 0 {
         let mut changes = Vec::with_capacity(batch.len());
         let mut closes = false;
         for job in batch.drain(..) {
             match job {
+                Job::Change(change, answer) => changes.push((*change, answer)),
+                Job::Notes => {}
                 Job::Close => closes = true,
                 #[cfg(test)]
                 Job::Do(work) => work(connection),
-                other => changes.push(other),
             }
         }
-        commit(connection, changes, path);
+        // After the changes were received: what was noted before one of them is made before it.
+        commit(connection, changes, &notes.take(), path);
         if closes {
             return;
         }
     }
 }
 
+type Asked = (Change, oneshot::Sender<Result<Changed, ChangeError>>);
+
 /// Makes changes in one transaction, or one by one where that fails: the fault of one is not the others' fault.
-fn commit(connection: &Connection, jobs: Vec<Job>, path: &Path) {
-    if jobs.is_empty() {
+fn commit(connection: &Connection, changes: Vec<Asked>, notes: &[Note], path: &Path) {
+    let note_all = || notes.iter().try_for_each(|note| write::note(connection, *note));
+    if changes.is_empty() && notes.is_empty() {
         return;
     }
-    let mut results = Vec::with_capacity(jobs.len());
-    let all = transaction(connection, || {
-        for job in &jobs {
-            results.push(in_savepoint(connection, job)?);
+    let mut results = Vec::with_capacity(changes.len());
+    let together = transaction(connection, || {
+        note_all()?;
+        for (change, _) in &changes {
+            results.push(in_savepoint(connection, change)?);
         }
         Ok(())
     });
-    let together = all.is_ok();
-    for (n, job) in jobs.into_iter().enumerate() {
-        let result = if together {
-            results.get_mut(n).and_then(Option::take)
-        } else {
-            let mut result = None;
-            let alone = transaction(connection, || {
-                result = in_savepoint(connection, &job)?;
-                Ok(())
-            });
-            if let Err(failure) = alone {
-                result = Some(Err(failure.of(path).into()));
-            }
-            result
-        };
-        match (job, result) {
-            (Job::Change(_, answer), Some(result)) => drop(answer.send(result)),
-            (Job::Note(_), Some(Err(error))) => tracing::warn!(%error, "a note about users was lost"),
-            _ => {}
+    if together.is_ok() {
+        for ((_, answer), result) in changes.into_iter().zip(results) {
+            let _ = answer.send(result);
         }
+        return;
+    }
+    if let Err(failure) = transaction(connection, note_all) {
+        tracing::warn!(error = %failure.of(path), notes = notes.len(), "notes about users are lost");
+    }
+    for (change, answer) in changes {
+        let mut result = Err(ChangeError::Store(StoreError::Closed));
+        let alone = transaction(connection, || {
+            result = in_savepoint(connection, &change)?;
+            Ok(())
+        });
+        let _ = answer.send(alone.map_err(|failure| failure.of(path).into()).and(result));
     }
 }
 
@@ -330,12 +361,7 @@ fn transaction(connection: &Connection, work: impl FnOnce() -> Result<(), Failur
 }
 
 /// A change that is refused leaves no trace; one that fails ends the transaction.
-fn in_savepoint(connection: &Connection, job: &Job) -> Result<Option<Result<Changed, ChangeError>>, Failure> {
-    let change = match job {
-        Job::Change(change, _) => change,
-        Job::Note(note) => return write::note(connection, *note).map(|()| None),
-        _ => return Ok(None),
-    };
+fn in_savepoint(connection: &Connection, change: &Change) -> Result<Result<Changed, ChangeError>, Failure> {
     connection.prepare_cached("SAVEPOINT change")?.execute([])?;
     let result = match write::change(connection, change) {
         Ok(changed) => Ok(changed),
@@ -346,7 +372,7 @@ fn in_savepoint(connection: &Connection, job: &Job) -> Result<Option<Result<Chan
         }
     };
     connection.prepare_cached("RELEASE change")?.execute([])?;
-    Ok(Some(result))
+    Ok(result)
 }
 
 #[cfg(test)]

@@ -254,3 +254,22 @@ async fn the_file_is_its_owners_alone() {
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
 }
+
+#[tokio::test]
+async fn notes_are_bounded_and_do_not_stand_before_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Sqlite::open(folder.path().join("users.db")).await.unwrap();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let hold = move |_: &Connection| wait.recv().unwrap();
+    store.changes.send(Job::Do(Box::new(hold))).await.unwrap();
+    for n in 0..100_000_u32 {
+        let mut hash = [0; 32];
+        hash[..4].copy_from_slice(&n.to_be_bytes());
+        store.note(Note::Used(TokenHash::from_bytes(hash), Timestamp::EPOCH));
+    }
+    assert_eq!(store.notes.0.lock().unwrap().len(), NOTES);
+    assert!(store.changes.capacity() >= QUEUE - 2, "one job tells of all of them");
+    go.send(()).unwrap();
+    store.change(Change::Create(account("alice"))).await.unwrap();
+    assert_eq!(store.notes.0.lock().unwrap().len(), 0);
+}

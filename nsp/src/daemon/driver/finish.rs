@@ -77,9 +77,25 @@ impl Reply {
 }
 
 impl Drop for Reply {
-    /// The handler was dropped before it gave anything: it was stopped, or its runtime goes down.
+    /// The handler was dropped before it gave anything. Mostly it was stopped, because nobody waits for it any more; or its runtime goes down.
     fn drop(&mut self) {
-        self.give(Err(Fail::internal("the handler was dropped before it was done")));
+        let Some(finish) = &self.finish else { return };
+        let is_awaited = match finish {
+            Finish::Verify { key, .. } | Finish::Give { key } => {
+                let core = self.connection.lock();
+                !core.is_closing && core.machine.is_waiting(*key)
+            }
+            Finish::Data { .. } => false,
+            Finish::Leave => {
+                tracing::warn!(service = &*self.service.name, "a goodbye took too long");
+                false
+            }
+        };
+        if is_awaited {
+            self.give(Err(Fail::internal("the handler was dropped before it was done")));
+        } else {
+            self.finish = None;
+        }
     }
 }
 

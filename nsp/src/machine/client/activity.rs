@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::{ActivityKey, CallKey};
+use crate::machine::numbered::NumberMap;
 use crate::proto::EntityId;
 
 /// One activity.
@@ -44,7 +45,7 @@ impl Stage {
 /// All of them, by key and by entity.
 #[derive(Debug, Default)]
 pub(super) struct Activities {
-    by_key: HashMap<ActivityKey, Activity>,
+    by_key: NumberMap<ActivityKey, Activity>,
     by_entity: HashMap<EntityId, ActivityKey>,
 }
 

@@ -16,7 +16,7 @@ mod event;
 mod receive;
 mod tokens;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use self::activity::{Activities, Activity, Stage};
@@ -26,6 +26,7 @@ pub use self::event::{
 };
 use self::tokens::Tokens;
 use super::link::{Arrived, ClientLink, SendError};
+use super::numbered::NumberMap;
 use super::timers::Timers;
 use super::{Incoming, Outgoing, SpError};
 use crate::proto::{Data, EntityId, Packet, RawJson, RequestId, au, cs, gt};
@@ -62,9 +63,9 @@ pub struct Client {
     random: Box<dyn Random>,
     link: ClientLink,
     activities: Activities,
-    calls: HashMap<CallKey, Call>,
+    calls: NumberMap<CallKey, Call>,
     tokens: Tokens,
-    questions: HashMap<QuestionKey, Asked>,
+    questions: NumberMap<QuestionKey, Asked>,
     timers: Timers<Due>,
     events: VecDeque<Event>,
     /// The last number given away. Activities, calls and questions share them, so no two ids of a connection are the same.
@@ -113,9 +114,9 @@ impl Client {
             config,
             random,
             activities: Activities::default(),
-            calls: HashMap::new(),
+            calls: NumberMap::default(),
             tokens: Tokens::default(),
-            questions: HashMap::new(),
+            questions: NumberMap::default(),
             timers: Timers::default(),
             events: VecDeque::new(),
             last: 0,
@@ -357,10 +358,10 @@ impl Client {
         self.link.poll_outgoing()
     }
 
-    /// Whether something is to be sent.
+    /// How many messages are to be sent: above what callers may begin, it is the daemon that makes us say so much.
     #[must_use]
-    pub fn has_outgoing(&self) -> bool {
-        self.link.has_outgoing()
+    pub fn backlog(&self) -> usize {
+        self.link.backlog()
     }
 
     /// What has happened next.

@@ -155,8 +155,8 @@ impl ClientLink {
         self.outgoing.pop_front()
     }
 
-    pub(in crate::machine) fn has_outgoing(&self) -> bool {
-        !self.outgoing.is_empty()
+    pub(in crate::machine) fn backlog(&self) -> usize {
+        self.outgoing.len()
     }
 
     fn release(&mut self, random: &mut dyn Random) {

@@ -10,6 +10,7 @@ use nsp::carrier::{Address, CarrierKind, ConnectError, WEB_ALPN};
 use nsp::client::{
     Activity, Client, Connector, Credentials, DownReason, KnownHosts, Offered, OpenError, Told, Trust,
 };
+use nsp::machine::SpMode;
 use nsp::proto::au::Notice;
 use nsp::secure::Fingerprint;
 use nsp::{Password, Token};
@@ -53,8 +54,8 @@ pub(crate) struct Reach {
     #[arg(long, value_name = "FILE", env = "NSP_CA", help_heading = "Trust")]
     ca: Option<PathBuf>,
 
-    /// Trust the daemon with this key, SHA256:… as `nsp trust` and the daemon show it, and no other.
-    #[arg(long, value_name = "KEY", env = "NSP_PIN", conflicts_with = "ca", help_heading = "Trust")]
+    /// Trust the daemon with this key, SHA256:… as `nsp trust` and the daemon show it, and no other; whatever --ca says.
+    #[arg(long, value_name = "KEY", env = "NSP_PIN", help_heading = "Trust")]
     pin: Option<String>,
 
     /// What to do about a daemon that is met for the first time, and that nobody vouches for. One whose key has changed is refused whatever this says.
@@ -62,7 +63,7 @@ pub(crate) struct Reach {
     trust: Meeting,
 
     /// Accept any key. Whoever sits in between reads and changes everything.
-    #[arg(long, env = "NSP_INSECURE", conflicts_with_all = ["ca", "pin"], help_heading = "Trust")]
+    #[arg(long, env = "NSP_INSECURE", help_heading = "Trust")]
     insecure: bool,
 
     /// The name that the certificate has to carry, if not that of the URL.
@@ -219,7 +220,12 @@ impl Reach {
         target.ca = None;
         let reach =
             if is_confirmed { Self { trust: Meeting::AcceptNew, ..self.clone() } } else { self.clone() };
-        let client = reach.connector(&target, Stay::Once, true)?.await.map_err(explain)?;
+        let mut connector = reach.connector(&target, Stay::Once, true)?;
+        if !target.address.is_tls() {
+            // On this machine it would go without, and no key would be seen.
+            connector = connector.sp(SpMode::Required);
+        }
+        let client = connector.await.map_err(explain)?;
         client.close().await;
         Ok(())
     }

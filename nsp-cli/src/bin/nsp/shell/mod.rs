@@ -66,6 +66,7 @@ struct Shell {
 #[derive(PartialEq, Eq)]
 enum Then {
     GoOn,
+    Nothing,
     Leave,
 }
 
@@ -124,6 +125,7 @@ impl Shell {
                     let result = self.obey(&text).await;
                     match result {
                         Ok(Then::GoOn) => self.status = 0,
+                        Ok(Then::Nothing) => {}
                         Ok(Then::Leave) => return Ok(()),
                         Err(Failure::OutputClosed) => return Err(Failure::OutputClosed),
                         Err(failure) => {
@@ -157,32 +159,27 @@ impl Shell {
                 }
             }
         });
-        let mut last = Ok(());
         while let Some(line) = lines.recv().await {
             let line = line.map_err(|error| Failure::Usage(format!("standard input: {error}")))?;
             match self.obey(&line).await {
                 Ok(Then::Leave) => break,
-                Ok(Then::GoOn) => {
-                    self.status = 0;
-                    last = Ok(());
-                }
+                Ok(Then::GoOn) => self.status = 0,
+                Ok(Then::Nothing) => {}
                 Err(Failure::OutputClosed) => return Err(Failure::OutputClosed),
                 Err(failure) => {
-                    // The last one is told by whoever ends the program.
-                    if let Err(before) = std::mem::replace(&mut last, Err(failure.clone())) {
-                        eprintln!("nsp: {before}");
-                    }
                     self.status = failure.status();
+                    eprintln!("nsp: {failure}");
                 }
             }
         }
-        last
+        if self.status == 0 { Ok(()) } else { Err(Failure::Said { status: self.status }) }
     }
 
     async fn obey(&mut self, text: &str) -> Result<Then, Failure> {
         let service = self.catalogue().service.clone();
         match Line::parse(text, service.as_deref()).map_err(Failure::Usage)? {
-            Line::Empty => {}
+            // It was no command, so the last one is another.
+            Line::Empty => return Ok(Then::Nothing),
             Line::Exit => return Ok(Then::Leave),
             Line::Help => {
                 for (name, takes, does) in COMMANDS {

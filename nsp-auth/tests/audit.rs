@@ -1,15 +1,28 @@
-//! What is written down, and what is not.
+//! What is written down, and what is not. A program of its own: whether an event is of interest to anybody is remembered for the
+//! whole process, and other tests have no interest in any.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::io;
 use std::sync::{Arc, Mutex};
 
 use nsp::Password;
-use nsp::authority::Authority as _;
-use nsp_auth::audit;
+use nsp::authority::{Authority as _, Origin};
+use nsp_auth::password::Cost;
 use nsp_auth::store::Memory;
+use nsp_auth::user::Username;
+use nsp_auth::users::NewUser;
+use nsp_auth::{Authority, audit};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::common::{PASSWORD, builder, from, name, with_user};
+const PASSWORD: &str = "correct horse battery";
+
+fn name(text: &str) -> Username {
+    Username::parse(text).unwrap()
+}
+
+fn from(address: &str) -> Origin {
+    Origin { address: Some(address.parse().unwrap()) }
+}
 
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
@@ -43,8 +56,9 @@ async fn every_login_refusal_and_change_is_written_down_without_a_secret() {
         .without_time()
         .finish();
     let guard = tracing::subscriber::set_default(everything);
-    let authority = builder().open_store(Memory::new()).await.unwrap();
-    with_user(&authority, "alice").await;
+    let cheap = Cost { memory_kib: 8, passes: 1 };
+    let authority = Authority::builder().cost(cheap).open_store(Memory::new()).await.unwrap();
+    authority.users().create(NewUser::new(name("alice"), PASSWORD.into())).await.unwrap();
     let users = authority.users().by("chief\nadmin");
     let sign_in = async |user: &str, password: &str| {
         authority.sign_in(user, Some(Password::new(password)), from("::ffff:192.0.2.1")).await

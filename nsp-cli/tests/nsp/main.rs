@@ -1,0 +1,11 @@
+//! The program `nsp`, run as its users run it, against a daemon that is the same program.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod bad_input;
+mod calls;
+mod daemon;
+mod shell;
+mod support;
+mod trust;
+mod users;

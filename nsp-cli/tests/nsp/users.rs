@@ -1,0 +1,217 @@
+//! Users, logins and tokens.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, PASSWORD, nsp, path, said};
+
+const OTHER: &str = "another long password";
+
+fn with_password(daemon: &Daemon, args: &[&str], password: &str) -> (i32, String, String) {
+    said(&daemon.command(args).env("NSP_PASSWORD", password).output().unwrap())
+}
+
+#[test]
+fn login_is_kept_shown_and_ended() {
+    let daemon = Daemon::start(&[]);
+    let (status, _, error) = daemon.run(&["whoami"]);
+    assert!(status == 5 && error.contains("nobody is logged in"), "{status} {error}");
+    let (status, printed, _) = with_password(&daemon, &["login", "Admin"], PASSWORD);
+    assert_eq!((status, printed), (0, format!("logged in as admin at {}", daemon.url())));
+    let tokens = daemon.dir.path().join("home/tokens.toml");
+    assert_eq!(fs::metadata(&tokens).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(daemon.json(&["whoami", "--json"])["privilege"], json!(0));
+    assert_eq!(daemon.run(&["logout"]), (0, "admin is logged out".to_owned(), String::new()));
+    assert_eq!(daemon.run(&["whoami"]).0, 5);
+    assert_eq!(daemon.run(&["logout"]).0, 5);
+    assert!(!fs::read_to_string(&tokens).unwrap().contains("[[token]]"));
+}
+
+#[test]
+fn password_comes_from_a_file_or_a_descriptor_and_a_wrong_one_is_refused() {
+    let daemon = Daemon::start(&[]);
+    let file = daemon.dir.path().join("admin.password");
+    assert_eq!(daemon.run(&["login", "admin", "--password-file", path(&file)]).0, 0);
+    let command = format!(
+        "{} login admin --url {} --ca {} --home {} --password-fd 5 5< {}",
+        env!("CARGO_BIN_EXE_nsp"),
+        daemon.url(),
+        path(&daemon.file("ca.pem")),
+        path(&daemon.dir.path().join("home2")),
+        path(&file)
+    );
+    let output = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
+    assert_eq!(said(&output).0, 0, "{:?}", said(&output));
+    for user in ["admin", "nobody1"] {
+        let (status, _, error) = with_password(&daemon, &["login", user], "not the password");
+        assert_eq!(
+            (status, error.as_str()),
+            (5, "nsp: the user or the password is wrong"),
+            "one answer for both"
+        );
+    }
+    let (status, _, error) = daemon.run(&["login", "admin"]);
+    assert!(status == 5 && error.contains("no terminal to ask"), "{status} {error}");
+}
+
+#[test]
+fn users_are_managed_over_the_wire() {
+    let daemon = Daemon::start(&[]);
+    let (status, _, error) = daemon.run(&["user", "ls"]);
+    assert!(status == 5, "{error}");
+    daemon.login("admin", PASSWORD);
+
+    let added =
+        daemon.json(&["user", "add", "alice", "--role", "editor", "--display-name", "Alice A.", "--json"]);
+    let password = added["password"].as_str().unwrap().to_owned();
+    assert_eq!(added["user"]["roles"], json!(["editor"]));
+    assert_eq!(daemon.run(&["user", "add", "alice"]).0, 1, "there is one already");
+    let file = daemon.dir.path().join("robot.password");
+    fs::write(&file, OTHER).unwrap();
+    let (status, printed, _) =
+        daemon.run(&["user", "add", "robot", "--privilege", "5", "--new-password-file", path(&file)]);
+    assert_eq!(
+        (status, printed.as_str()),
+        (0, "robot  privilege 5"),
+        "a password that was given is not shown"
+    );
+    let (_, listed, _) = daemon.run(&["user", "ls"]);
+    assert_eq!(listed, "admin  privilege 0\nalice  privilege 1  roles editor  Alice A.\nrobot  privilege 5");
+    assert_eq!(daemon.run(&["user", "ls", "ro"]).1, "robot  privilege 5");
+
+    let home = daemon.dir.path().join("alice");
+    let alice = |args: &[&str], password: &str| {
+        said(&daemon.command(args).env("NSP_HOME", &home).env("NSP_PASSWORD", password).output().unwrap())
+    };
+    let (status, _, hint) = alice(&["login", "alice"], &password);
+    assert!(status == 0 && hint.contains("made by somebody else"), "{status} {hint}");
+    let (status, _, error) = alice(&["user", "ls"], "");
+    assert!(status == 6, "she is known, and may not: {status} {error}");
+    let new = daemon.dir.path().join("new.password");
+    fs::write(&new, "a password of my own").unwrap();
+    let (status, _, error) = alice(&["user", "passwd", "--new-password-file", path(&new)], &password);
+    assert_eq!(status, 0, "{error}");
+    assert_eq!(alice(&["whoami"], "").0, 5, "her logins have ended");
+    assert_eq!(alice(&["login", "alice"], &password).0, 5);
+    assert_eq!(alice(&["login", "alice"], "a password of my own").0, 0);
+
+    assert_eq!(daemon.json(&["user", "lock", "alice", "--json"])["locked"], json!(true));
+    assert_eq!(alice(&["whoami"], "").0, 5);
+    assert_eq!(alice(&["login", "alice"], "a password of my own").0, 5);
+    assert_eq!(daemon.run(&["user", "unlock", "alice"]).0, 0);
+    assert_eq!(alice(&["login", "alice"], "a password of my own").0, 0);
+    assert_eq!(
+        daemon.run(&["user", "privilege", "alice", "0"]).1,
+        "alice  privilege 0  roles editor  Alice A."
+    );
+    assert_eq!(daemon.run(&["user", "roles", "alice"]).1, "alice  privilege 0  Alice A.");
+    let (_, printed, _) = daemon.run(&["user", "passwd", "alice", "--generate"]);
+    assert!(printed.starts_with("password "), "{printed}");
+    assert_eq!(daemon.run(&["user", "rm", "alice"]).0, 0);
+    let (status, _, error) = daemon.run(&["user", "show", "alice"]);
+    assert!(status == 1 && error.contains("there is no such user (no_user"), "{status} {error}");
+    let (status, _, error) = daemon.run(&["user", "rm", "admin"]);
+    assert!(status == 1 && error.contains("last superuser"), "{status} {error}");
+}
+
+#[test]
+fn tokens_are_listed_and_revoked_and_connections_end_with_them() {
+    let daemon = Daemon::start(&[]);
+    daemon.login("admin", PASSWORD);
+    daemon.login("admin", PASSWORD);
+    let (_, listed, _) = daemon.run(&["token", "ls"]);
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    let tokens: Vec<Value> = daemon
+        .run(&["token", "ls", "--json"])
+        .1
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for token in &tokens {
+        assert_eq!(daemon.run(&["token", "revoke", token["id"].as_str().unwrap(), "--of", "admin"]).2, "");
+        if daemon.run(&["whoami"]).0 == 5 {
+            break;
+        }
+    }
+    assert_eq!(daemon.run(&["whoami"]).0, 5, "the one that was kept is gone");
+    daemon.login("admin", PASSWORD);
+    let (status, _, error) = daemon.run(&["token", "revoke", "0000000000000000"]);
+    assert!(status == 1 && error.contains("no such token"), "{status} {error}");
+    let (status, _, error) = daemon.run(&["token", "revoke", "xyz"]);
+    assert!(status == 1 && error.contains("16 hexadecimal digits"), "{status} {error}");
+    assert_eq!(daemon.run(&["token", "revoke"]).0, 2);
+}
+
+#[test]
+fn folder_of_a_daemon_that_does_not_run_is_managed_without_it() {
+    let daemon = Daemon::start(&[]);
+    let data = daemon.dir.path().join("data");
+    let local = |args: &[&str]| {
+        let args = [args, &["--data", path(&data)]].concat();
+        said(&nsp().args(args).env("NSP_HOME", data.join("home")).output().unwrap())
+    };
+    let (status, _, error) = local(&["user", "ls"]);
+    assert!(status == 2 && error.contains("a daemon uses"), "{status} {error}");
+    let _dir = daemon.stop();
+    assert_eq!(local(&["user", "ls"]).1, "admin  privilege 0");
+    assert_eq!(local(&["user", "add", "robot", "--generate"]).0, 0);
+    assert_eq!(local(&["user", "ls"]).1, "admin  privilege 0\nrobot  privilege 1");
+    let (_, listed, _) = local(&["token", "ls", "--of", "admin"]);
+    assert_eq!(listed.lines().count(), 1, "only that of this command: {listed}");
+    let nothing = tempfile::tempdir().unwrap();
+    let output = nsp().args(["user", "ls", "--data", path(nothing.path())]).output().unwrap();
+    assert_eq!(said(&output).0, 2);
+}
+
+#[test]
+fn contexts_hold_where_and_as_whom() {
+    let daemon = Daemon::start(&[]);
+    let bare = |args: &[&str]| {
+        said(&nsp().args(args).env("NSP_HOME", daemon.dir.path().join("home")).output().unwrap())
+    };
+    assert_eq!(bare(&["context", "ls"]).1, "* local  nsps://127.0.0.1:43580  -");
+    assert_eq!(with_password(&daemon, &["login", "admin", "--save", "work"], PASSWORD).0, 0);
+    assert_eq!(
+        bare(&["whoami"]).1,
+        format!("admin (superuser) at {}", daemon.url()),
+        "nothing has to be said any more"
+    );
+    assert_eq!(
+        bare(&["context", "ls"]).1.lines().nth(1).unwrap(),
+        format!("* work  {}  admin", daemon.url())
+    );
+    assert_eq!(bare(&["context", "use", "local"]).0, 0);
+    assert_eq!(bare(&["whoami", "--context", "work"]).0, 0);
+    assert_eq!(bare(&["context", "add", "other", "ws://localhost:1", "--use"]).0, 0);
+    assert_eq!(bare(&["services"]).0, 3);
+    assert_eq!(bare(&["context", "rm", "other"]).0, 0);
+    for (args, said) in [
+        (&["context", "use", "nowhere"][..], "there is no context `nowhere`"),
+        (&["context", "add", "x y", "ws://localhost:1"], "is no name of a context"),
+        (&["context", "add", "x", "ftp://localhost:1"], "unknown scheme"),
+        (&["services", "--context", "nowhere"], "there is no context"),
+    ] {
+        let (status, _, error) = bare(args);
+        assert!(status == 2 && error.contains(said), "{args:?}: {status} {error}");
+    }
+}
+
+#[test]
+fn top_shows_and_ends_connections() {
+    let daemon = Daemon::start(&[]);
+    daemon.login("admin", PASSWORD);
+    let mut listening = crate::support::Beside::start(daemon.command(&["listen", "NoActivity"]));
+    assert_eq!(listening.error_line(), "listening to NoActivity");
+    let (_, shown, _) = daemon.run(&["top", "--once"]);
+    assert!(shown.starts_with("2 connections, 2 entities, "), "{shown}");
+    assert!(shown.contains("NoActivity:admin?"), "a claim is marked: {shown}");
+    let status = daemon.json(&["top", "--once", "--json"]);
+    let entities = status["entities"].as_array().unwrap();
+    let of_listening = entities.iter().find(|entity| entity["service"] == "NoActivity").unwrap();
+    let id = of_listening["connection"].to_string();
+    assert_eq!(daemon.run(&["top", "--kick", &id]), (0, String::new(), String::new()));
+    let (status, _, error) = daemon.run(&["top", "--kick", "999999"]);
+    assert!(status == 2 && error.contains("there is no connection"), "{status} {error}");
+}
