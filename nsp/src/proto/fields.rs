@@ -1,6 +1,6 @@
 //! The first look into a payload: which keys are there, and where their values stand.
 //!
-//! One pass over the text. Values stay text; the method's own file reads those it needs. Unknown keys are skipped, of a repeated
+//! One pass over the text, by the [scanner](super::scan), and by serde_json where that is not sure. Values stay text; the method's own file reads those it needs. Unknown keys are skipped, of a repeated
 //! key the last counts (as in JavaScript), and an array is not taken for an object.
 
 use std::borrow::Cow;
@@ -12,6 +12,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::error::JsonFault;
+use super::scan::Scanner;
 use super::value::{Data, EntityId, RequestId};
 use super::{DecodeError, Letters, Method, Payload, RawJson};
 
@@ -25,7 +26,10 @@ pub(super) struct Operation<'a> {
 
 impl<'a> Operation<'a> {
     pub(super) fn read(method: Method, payload: &'a Payload) -> Result<Self, DecodeError> {
-        let outer: Outer<'a> = parse(method, &payload.json)?;
+        let outer = match Outer::scan(&payload.json) {
+            Some(outer) => outer,
+            None => parse(method, &payload.json)?,
+        };
         let name = outer.m.and_then(text_of).ok_or(DecodeError::MissingField {
             method,
             operation: "operation",
@@ -71,11 +75,15 @@ impl<'a> Fields<'a> {
         operation: &'static str,
         payload: &'a Payload,
     ) -> Result<Self, DecodeError> {
-        let keys = parse(method, &payload.json)?;
+        let keys = match Scanner::whole(&payload.json, Keys::scan) {
+            Some(keys) => keys,
+            None => parse(method, &payload.json)?,
+        };
         Ok(Self { method, operation, payload, keys })
     }
 
-    pub(super) fn get(&self, key: &'static str) -> Option<&'a RawValue> {
+    #[inline]
+    pub(super) fn get(&self, key: &'static str) -> Option<&'a str> {
         self.keys.get(key)
     }
 
@@ -116,7 +124,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn required(&self, key: &'static str) -> Result<&'a RawValue, DecodeError> {
+    fn required(&self, key: &'static str) -> Result<&'a str, DecodeError> {
         let missing =
             DecodeError::MissingField { method: self.method, operation: self.operation, field: key };
         self.get(key).ok_or(missing)
@@ -134,6 +142,7 @@ pub(super) fn whole_text(
     payload: &Payload,
 ) -> Result<String, DecodeError> {
     let value: &RawValue = parse(method, &payload.json)?;
+    let value = value.get();
     let bad = DecodeError::BadField { method, operation, field: "body", expected: "a string" };
     text_of(value).map(Cow::into_owned).ok_or(bad)
 }
@@ -143,8 +152,7 @@ fn parse<'a, T: Deserialize<'a>>(method: Method, text: &'a Bytes) -> Result<T, D
 }
 
 /// The string that a value is, borrowed where it holds no escapes.
-pub(super) fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
-    let text = value.get();
+pub(super) fn text_of(text: &str) -> Option<Cow<'_, str>> {
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
         serde_json::from_str(text).ok().map(Cow::Owned)
@@ -157,17 +165,18 @@ macro_rules! fields {
     ($($key:ident),*) => {
         /// The keys that NSP's messages are made of. Their meaning depends on the message.
         #[derive(Default)]
-        struct Keys<'a> { $($key: Option<&'a RawValue>),* }
+        struct Keys<'a> { $($key: Option<&'a str>),* }
 
         impl<'a> Keys<'a> {
-            fn slot(&mut self, key: &str) -> Option<&mut Option<&'a RawValue>> {
+            fn slot(&mut self, key: &str) -> Option<&mut Option<&'a str>> {
                 match key {
                     $(stringify!($key) => Some(&mut self.$key),)*
                     _ => None,
                 }
             }
 
-            fn get(&self, key: &str) -> Option<&'a RawValue> {
+            #[inline]
+            fn get(&self, key: &str) -> Option<&'a str> {
                 match key {
                     $(stringify!($key) => self.$key,)*
                     _ => None,
@@ -178,6 +187,20 @@ macro_rules! fields {
 }
 
 fields!(a, d, e, i, k, m, n, o, od, p, r, s, t, u, v);
+
+impl<'a> Keys<'a> {
+    fn scan(scanner: &mut Scanner<'a>) -> Option<Self> {
+        let mut keys = Self::default();
+        scanner.object(|scanner, key| {
+            let value = scanner.value()?;
+            if let Some(slot) = keys.slot(key) {
+                *slot = Some(value);
+            }
+            Some(())
+        })?;
+        Some(keys)
+    }
+}
 
 impl<'de: 'a, 'a> Deserialize<'de> for Keys<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -194,7 +217,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Keys<'a> {
                 let mut keys = Keys::default();
                 while let Some(Key(key)) = map.next_key()? {
                     match keys.slot(&key) {
-                        Some(slot) => *slot = Some(map.next_value()?),
+                        Some(slot) => *slot = Some(map.next_value::<&RawValue>()?.get()),
                         None => {
                             map.next_value::<IgnoredAny>()?;
                         }
@@ -210,9 +233,29 @@ impl<'de: 'a, 'a> Deserialize<'de> for Keys<'a> {
 
 /// `{"m":operation,"d":{…}}`, with the `i` that stands beside `m` in the notices of AU.
 struct Outer<'a> {
-    m: Option<&'a RawValue>,
-    i: Option<&'a RawValue>,
+    m: Option<&'a str>,
+    i: Option<&'a str>,
     d: Option<Keys<'a>>,
+}
+
+impl<'a> Outer<'a> {
+    fn scan(text: &'a [u8]) -> Option<Self> {
+        Scanner::whole(text, |scanner| {
+            let mut outer = Self { m: None, i: None, d: None };
+            scanner.object(|scanner, key| {
+                match key {
+                    "m" => outer.m = Some(scanner.value()?),
+                    "i" => outer.i = Some(scanner.value()?),
+                    "d" => outer.d = if scanner.null() { None } else { Some(Keys::scan(scanner)?) },
+                    _ => {
+                        scanner.value()?;
+                    }
+                }
+                Some(())
+            })?;
+            Some(outer)
+        })
+    }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Outer<'a> {
@@ -230,8 +273,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Outer<'a> {
                 let mut outer = Outer { m: None, i: None, d: None };
                 while let Some(Key(key)) = map.next_key()? {
                     match &*key {
-                        "m" => outer.m = Some(map.next_value()?),
-                        "i" => outer.i = Some(map.next_value()?),
+                        "m" => outer.m = Some(map.next_value::<&RawValue>()?.get()),
+                        "i" => outer.i = Some(map.next_value::<&RawValue>()?.get()),
                         "d" => outer.d = map.next_value()?,
                         _ => {
                             map.next_value::<IgnoredAny>()?;

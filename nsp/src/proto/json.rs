@@ -7,6 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::scan::plain;
+
 /// One JSON value as text: well formed, cheap to clone, not read until somebody asks for a `T`.
 ///
 /// What a peer sent stays a part of the message it came in, so keep a [`detached`](Self::detached) copy of what outlives it.
@@ -24,7 +26,7 @@ impl RawJson {
     pub fn new(text: impl Into<Bytes>) -> Result<Self, serde_json::Error> {
         let text = text.into();
         let value: &RawValue = serde_json::from_slice(&text)?;
-        Ok(Self::within(value, &text))
+        Ok(Self::within(value.get(), &text))
     }
 
     /// Writes a value as JSON.
@@ -69,9 +71,14 @@ impl RawJson {
         Self(Bytes::copy_from_slice(&self.0))
     }
 
+    /// What was written here as one value.
+    pub(crate) const fn written(text: Bytes) -> Self {
+        Self(text)
+    }
+
     /// What `value`, found in `text`, is, as a part of it.
-    pub(super) fn within(value: &RawValue, text: &Bytes) -> Self {
-        Self(text.slice_ref(value.get().as_bytes()))
+    pub(super) fn within(value: &str, text: &Bytes) -> Self {
+        Self(text.slice_ref(value.as_bytes()))
     }
 }
 
@@ -137,18 +144,25 @@ impl Writer {
         self.out.split().freeze()
     }
 
+    /// Keys are words of the protocol, without anything to escape.
     fn key(&mut self, key: &str) {
-        if !self.empty {
-            self.out.put_u8(b',');
-        }
+        debug_assert_eq!(plain(key.as_bytes()), key.len(), "{key:?}");
+        self.out.extend_from_slice(if self.empty { b"\"" } else { b",\"" });
         self.empty = false;
-        write_text(key, &mut self.out);
-        self.out.put_u8(b':');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
     }
 }
 
 /// Appends a string as JSON.
 pub(super) fn write_text(text: &str, out: &mut BytesMut) {
+    if plain(text.as_bytes()) == text.len() {
+        out.reserve(text.len() + 2);
+        out.put_u8(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.put_u8(b'"');
+        return;
+    }
     serde_json::to_writer(out.writer(), text).expect("a string is JSON, and a buffer takes it");
 }
 

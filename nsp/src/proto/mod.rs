@@ -51,8 +51,8 @@ mod fields;
 pub(crate) mod json;
 mod length;
 mod method;
-
 mod packet;
+mod scan;
 mod value;
 
 pub use error::{DecodeError, EncodeError, JsonFault, JsonFaultKind, LengthError, Letters, Part};

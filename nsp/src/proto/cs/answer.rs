@@ -103,7 +103,7 @@ impl Answer {
             "CE" => {
                 let fields = operation.fields("CE")?;
                 // NSP 0.4.0 refuses with `i` null, later ones without `i`.
-                let result = match fields.get("i").map(serde_json::value::RawValue::get) {
+                let result = match fields.get("i") {
                     None | Some("null" | "false") => Err(Box::new(Failure::beside(&fields))),
                     Some(_) => Ok(fields.entity()?),
                 };

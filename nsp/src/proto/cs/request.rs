@@ -207,7 +207,7 @@ impl Create {
     }
 
     fn decode(fields: &Fields<'_>) -> Result<Self, DecodeError> {
-        let mode = match fields.get("m").map(serde_json::value::RawValue::get) {
+        let mode = match fields.get("m") {
             // Missing, or empty in JavaScript's sense, is the default; any other word is the other mode.
             None | Some("\"normal\"" | "\"\"" | "null" | "false" | "0") => Mode::Normal,
             Some(_) => Mode::Daemon,
