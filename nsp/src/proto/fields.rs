@@ -99,7 +99,17 @@ impl<'a> Fields<'a> {
 
     /// The entity `i` that has to be there.
     pub(super) fn entity(&self) -> Result<EntityId, DecodeError> {
-        EntityId::new(&self.required_text("i")?)
+        self.entity_of(&|_| None)
+    }
+
+    /// The same, which `known` may have already.
+    pub(super) fn entity_of(
+        &self,
+        known: &dyn Fn(&str) -> Option<EntityId>,
+    ) -> Result<EntityId, DecodeError> {
+        let id = self.required_text("i")?;
+        known(&id)
+            .or_else(|| EntityId::new(&id))
             .ok_or_else(|| self.bad("i", "an entity id of at most 255 bytes"))
     }
 

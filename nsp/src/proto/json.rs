@@ -1,8 +1,9 @@
 //! JSON that has been checked but not read, and how messages are written without a detour over it.
 
+use std::cell::RefCell;
 use std::fmt;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -34,7 +35,9 @@ impl RawJson {
     /// # Errors
     /// When it cannot be JSON, as a map whose keys are no strings.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
-        serde_json::to_vec(value).map(|text| Self(text.into()))
+        let mut buffer = take_buffer(0);
+        serde_json::to_writer(&mut buffer, value)?;
+        Ok(Self(finish_buffer(buffer)))
     }
 
     /// Reads the text as a `T`, which may borrow from it.
@@ -92,19 +95,46 @@ impl fmt::Debug for RawJson {
 ///
 /// The original's order is part of what it recognises messages by in its logs, and what recordings are compared with; a `Serialize` derive could give it too, but not
 /// the raw values without a copy.
+///
+/// Small messages are written into a buffer of the thread, and leave it as a copy of just their length: whoever keeps one keeps nothing beside it.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    out: BytesMut,
+    out: Vec<u8>,
     /// How many objects are open.
     depth: usize,
     empty: bool,
 }
 
+/// From this many bytes on a message is written where it will stay.
+const LARGE: usize = 8 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An empty buffer with room for so many bytes.
+fn take_buffer(capacity: usize) -> Vec<u8> {
+    let mut buffer = if capacity < LARGE { BUFFER.take() } else { Vec::new() };
+    buffer.reserve(capacity);
+    buffer
+}
+
+/// What was written into a buffer.
+fn finish_buffer(mut buffer: Vec<u8>) -> Bytes {
+    if buffer.capacity() > 2 * LARGE {
+        return buffer.into();
+    }
+    let text = Bytes::copy_from_slice(&buffer);
+    buffer.clear();
+    BUFFER.set(buffer);
+    text
+}
+
 impl Writer {
     /// Begins an object that will take about `capacity` bytes.
     pub(crate) fn object(capacity: usize) -> Self {
-        let mut out = BytesMut::with_capacity(capacity);
-        out.put_u8(b'{');
+        let mut out = take_buffer(capacity);
+        out.push(b'{');
         Self { out, depth: 1, empty: true }
     }
 
@@ -117,7 +147,7 @@ impl Writer {
 
     pub(crate) fn nested(&mut self, key: &str) -> &mut Self {
         self.key(key);
-        self.out.put_u8(b'{');
+        self.out.push(b'{');
         self.depth += 1;
         self.empty = true;
         self
@@ -140,8 +170,10 @@ impl Writer {
     }
 
     pub(crate) fn finish(&mut self) -> Bytes {
-        self.out.put_bytes(b'}', self.depth);
-        self.out.split().freeze()
+        for _ in 0..self.depth {
+            self.out.push(b'}');
+        }
+        finish_buffer(std::mem::take(&mut self.out))
     }
 
     /// Keys are words of the protocol, without anything to escape.
@@ -155,15 +187,15 @@ impl Writer {
 }
 
 /// Appends a string as JSON.
-pub(super) fn write_text(text: &str, out: &mut BytesMut) {
+pub(super) fn write_text(text: &str, out: &mut Vec<u8>) {
     if plain(text.as_bytes()) == text.len() {
         out.reserve(text.len() + 2);
-        out.put_u8(b'"');
+        out.push(b'"');
         out.extend_from_slice(text.as_bytes());
-        out.put_u8(b'"');
+        out.push(b'"');
         return;
     }
-    serde_json::to_writer(out.writer(), text).expect("a string is JSON, and a buffer takes it");
+    serde_json::to_writer(out, text).expect("a string is JSON, and a buffer takes it");
 }
 
 #[cfg(test)]

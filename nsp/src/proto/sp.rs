@@ -9,7 +9,7 @@
 //! from the answer on, everything is encrypted in both directions. What is inside the answer, and what follows from it, is
 //! for [`secure`](crate::secure): this file only reads and writes the two messages.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::fields::{Fields, whole_text};
 use super::json::{Writer, write_text};
@@ -55,7 +55,7 @@ impl Answer {
     /// Writes the answer.
     #[must_use]
     pub fn encode(&self) -> Packet {
-        let mut json = BytesMut::with_capacity(self.sealed.len() + 2);
+        let mut json = Vec::with_capacity(self.sealed.len() + 2);
         write_text(&self.sealed, &mut json);
         Packet::new(Method::Sp, Leg::Answer, Bytes::from(json))
     }
