@@ -25,11 +25,12 @@ pub(super) struct Operation<'a> {
 }
 
 impl<'a> Operation<'a> {
+    #[inline]
     pub(super) fn read(method: Method, payload: &'a Payload) -> Result<Self, DecodeError> {
-        let outer = match Outer::scan(&payload.json) {
-            Some(outer) => outer,
-            None => parse(method, &payload.json)?,
-        };
+        let mut outer = Outer::default();
+        if !outer.scan(&payload.json) {
+            outer = parse(method, &payload.json)?;
+        }
         let name = outer.m.and_then(text_of).ok_or(DecodeError::MissingField {
             method,
             operation: "operation",
@@ -53,10 +54,40 @@ impl<'a> Operation<'a> {
     }
 
     /// What `d` holds, for the operation of that name.
-    pub(super) fn fields(self, operation: &'static str) -> Result<Fields<'a>, DecodeError> {
-        let Self { method, payload, outer, .. } = self;
-        let keys = outer.d.ok_or(DecodeError::MissingField { method, operation, field: "d" })?;
-        Ok(Fields { method, operation, payload, keys })
+    #[inline]
+    pub(super) fn fields(&self, operation: &'static str) -> Result<Fields<'_>, DecodeError> {
+        let (method, payload) = (self.method, self.payload);
+        if !self.outer.has_d {
+            return Err(DecodeError::MissingField { method, operation, field: "d" });
+        }
+        Ok(Fields { method, operation, payload, keys: &self.outer.d })
+    }
+}
+
+/// A payload that is one object without an operation.
+pub(super) struct Object<'a> {
+    method: Method,
+    operation: &'static str,
+    payload: &'a Payload,
+    keys: Keys<'a>,
+}
+
+impl<'a> Object<'a> {
+    pub(super) fn read(
+        method: Method,
+        operation: &'static str,
+        payload: &'a Payload,
+    ) -> Result<Self, DecodeError> {
+        let mut keys = Keys::default();
+        if Scanner::whole(&payload.json, |scanner| keys.scan(scanner)).is_none() {
+            keys = parse(method, &payload.json)?;
+        }
+        Ok(Self { method, operation, payload, keys })
+    }
+
+    pub(super) fn fields(&self) -> Fields<'_> {
+        let Self { method, operation, payload, keys } = self;
+        Fields { method: *method, operation, payload, keys }
     }
 }
 
@@ -65,23 +96,10 @@ pub(super) struct Fields<'a> {
     method: Method,
     operation: &'static str,
     payload: &'a Payload,
-    keys: Keys<'a>,
+    keys: &'a Keys<'a>,
 }
 
 impl<'a> Fields<'a> {
-    /// Reads a payload that is one object without an operation.
-    pub(super) fn read(
-        method: Method,
-        operation: &'static str,
-        payload: &'a Payload,
-    ) -> Result<Self, DecodeError> {
-        let keys = match Scanner::whole(&payload.json, Keys::scan) {
-            Some(keys) => keys,
-            None => parse(method, &payload.json)?,
-        };
-        Ok(Self { method, operation, payload, keys })
-    }
-
     #[inline]
     pub(super) fn get(&self, key: &'static str) -> Option<&'a str> {
         self.keys.get(key)
@@ -93,6 +111,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A string that has to be there.
+    #[inline]
     pub(super) fn required_text(&self, key: &'static str) -> Result<Cow<'a, str>, DecodeError> {
         text_of(self.required(key)?).ok_or_else(|| self.bad(key, "a string"))
     }
@@ -199,16 +218,14 @@ macro_rules! fields {
 fields!(a, d, e, i, k, m, n, o, od, p, r, s, t, u, v);
 
 impl<'a> Keys<'a> {
-    fn scan(scanner: &mut Scanner<'a>) -> Option<Self> {
-        let mut keys = Self::default();
+    fn scan(&mut self, scanner: &mut Scanner<'a>) -> Option<()> {
         scanner.object(|scanner, key| {
             let value = scanner.value()?;
-            if let Some(slot) = keys.slot(key) {
+            if let Some(slot) = self.slot(key) {
                 *slot = Some(value);
             }
             Some(())
-        })?;
-        Some(keys)
+        })
     }
 }
 
@@ -242,29 +259,37 @@ impl<'de: 'a, 'a> Deserialize<'de> for Keys<'a> {
 }
 
 /// `{"m":operation,"d":{…}}`, with the `i` that stands beside `m` in the notices of AU.
+#[derive(Default)]
 struct Outer<'a> {
     m: Option<&'a str>,
     i: Option<&'a str>,
-    d: Option<Keys<'a>>,
+    d: Keys<'a>,
+    has_d: bool,
 }
 
 impl<'a> Outer<'a> {
-    fn scan(text: &'a [u8]) -> Option<Self> {
-        Scanner::whole(text, |scanner| {
-            let mut outer = Self { m: None, i: None, d: None };
+    /// Whether it could be read. If not, it holds parts.
+    fn scan(&mut self, text: &'a [u8]) -> bool {
+        let read = Scanner::whole(text, |scanner| {
             scanner.object(|scanner, key| {
                 match key {
-                    "m" => outer.m = Some(scanner.value()?),
-                    "i" => outer.i = Some(scanner.value()?),
-                    "d" => outer.d = if scanner.null() { None } else { Some(Keys::scan(scanner)?) },
+                    "m" => self.m = Some(scanner.value()?),
+                    "i" => self.i = Some(scanner.value()?),
+                    // Seldom twice, and then the keys of the first must not shine through.
+                    "d" if self.has_d => return None,
+                    "d" if scanner.null() => {}
+                    "d" => {
+                        self.has_d = true;
+                        self.d.scan(scanner)?;
+                    }
                     _ => {
                         scanner.value()?;
                     }
                 }
                 Some(())
-            })?;
-            Some(outer)
-        })
+            })
+        });
+        read.is_some()
     }
 }
 
@@ -280,12 +305,16 @@ impl<'de: 'a, 'a> Deserialize<'de> for Outer<'a> {
             }
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Outer<'a>, M::Error> {
-                let mut outer = Outer { m: None, i: None, d: None };
+                let mut outer = Outer::default();
                 while let Some(Key(key)) = map.next_key()? {
                     match &*key {
                         "m" => outer.m = Some(map.next_value::<&RawValue>()?.get()),
                         "i" => outer.i = Some(map.next_value::<&RawValue>()?.get()),
-                        "d" => outer.d = map.next_value()?,
+                        "d" => {
+                            let keys: Option<Keys<'a>> = map.next_value()?;
+                            outer.has_d = keys.is_some();
+                            outer.d = keys.unwrap_or_default();
+                        }
                         _ => {
                             map.next_value::<IgnoredAny>()?;
                         }
@@ -341,6 +370,10 @@ mod tests {
     fn keys_come_in_any_order_and_the_last_of_two_counts() {
         assert_eq!(operation(r#"{"d":{"n":"a"},"m":"SF"}"#).unwrap(), "a");
         assert_eq!(operation(r#"{"m":"XX","d":{"x":{"n":"no"},"n":"a","n":"b"},"m":"SF"}"#).unwrap(), "b");
+        assert_eq!(operation(r#"{"d":{"n":"a"},"m":"SF","d":{"n":"b"}}"#).unwrap(), "b");
+        assert!(operation(r#"{"d":{"n":"a"},"m":"SF","d":{}}"#).is_err());
+        assert!(operation(r#"{"d":{"n":"a"},"m":"SF","d":null}"#).is_err());
+        assert_eq!(operation(r#"{"d":null,"m":"SF","d":{"n":"b"}}"#).unwrap(), "b");
         assert_eq!(operation(r#"{"m":"SF","d":{"\u006e":"\u00e9\n"}}"#).unwrap(), "é\n");
     }
 

@@ -139,10 +139,13 @@ impl Writer {
     }
 
     /// Begins `{"m":operation,"d":{`.
+    #[inline]
     pub(crate) fn operation(operation: &str, capacity: usize) -> Self {
-        let mut writer = Self::object(capacity + 24);
-        writer.text("m", operation).nested("d");
-        writer
+        let mut out = take_buffer(capacity + 24);
+        out.extend_from_slice(b"{\"m\":\"");
+        out.extend_from_slice(operation.as_bytes());
+        out.extend_from_slice(b"\",\"d\":{");
+        Self { out, depth: 2, empty: true }
     }
 
     pub(crate) fn nested(&mut self, key: &str) -> &mut Self {
@@ -153,16 +156,19 @@ impl Writer {
         self
     }
 
+    #[inline]
     pub(crate) fn text(&mut self, key: &str, value: &str) -> &mut Self {
         self.key(key);
         write_text(value, &mut self.out);
         self
     }
 
+    #[inline]
     pub(crate) fn raw(&mut self, key: &str, value: &RawJson) -> &mut Self {
         self.literal(key, value.as_bytes())
     }
 
+    #[inline]
     pub(crate) fn literal(&mut self, key: &str, value: &[u8]) -> &mut Self {
         self.key(key);
         self.out.extend_from_slice(value);
@@ -170,23 +176,29 @@ impl Writer {
     }
 
     pub(crate) fn finish(&mut self) -> Bytes {
-        for _ in 0..self.depth {
-            self.out.push(b'}');
-        }
+        self.out.resize(self.out.len() + self.depth, b'}');
         finish_buffer(std::mem::take(&mut self.out))
     }
 
-    /// Keys are words of the protocol, without anything to escape.
+    /// Keys are words of the protocol, one or two letters mostly, without anything to escape.
+    #[inline]
     fn key(&mut self, key: &str) {
         debug_assert_eq!(plain(key.as_bytes()), key.len(), "{key:?}");
-        self.out.extend_from_slice(if self.empty { b"\"" } else { b",\"" });
-        self.empty = false;
+        let comma = !std::mem::replace(&mut self.empty, false);
+        if let &[letter] = key.as_bytes() {
+            // Written as one piece: a message has more keys than anything else.
+            let written = [b',', b'"', letter, b'"', b':'];
+            self.out.extend_from_slice(if comma { &written } else { &written[1..] });
+            return;
+        }
+        self.out.extend_from_slice(if comma { b",\"" } else { b"\"" });
         self.out.extend_from_slice(key.as_bytes());
         self.out.extend_from_slice(b"\":");
     }
 }
 
 /// Appends a string as JSON.
+#[inline]
 pub(super) fn write_text(text: &str, out: &mut Vec<u8>) {
     if plain(text.as_bytes()) == text.len() {
         out.reserve(text.len() + 2);

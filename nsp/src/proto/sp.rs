@@ -11,7 +11,7 @@
 
 use bytes::Bytes;
 
-use super::fields::{Fields, whole_text};
+use super::fields::{Object, whole_text};
 use super::json::{Writer, write_text};
 use super::{DecodeError, Leg, Method, Packet};
 
@@ -38,7 +38,8 @@ impl Request {
     /// When it is another packet, not JSON, or without `p`.
     pub fn decode(packet: &Packet) -> Result<Self, DecodeError> {
         let payload = packet.expect(Method::Sp, Leg::Request, "SPrq")?;
-        let fields = Fields::read(Method::Sp, "request", payload)?;
+        let object = Object::read(Method::Sp, "request", payload)?;
+        let fields = object.fields();
         Ok(Self { public_key: fields.required_text("p")?.into_owned() })
     }
 }
