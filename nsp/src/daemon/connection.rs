@@ -88,6 +88,8 @@ pub(crate) struct Core {
     pub(crate) commands: Vec<Command>,
     /// The driver has ended, or is about to: nothing more is sent.
     pub(crate) is_closing: bool,
+    /// Most bytes of one push.
+    largest_push: usize,
     /// Some have been told that there is no room.
     pub(crate) is_awaited: bool,
     driver: Driving,
@@ -163,6 +165,7 @@ impl Connection {
                 questions: Vec::new(),
                 commands: Vec::new(),
                 is_closing: false,
+                largest_push: limits.largest_body(),
                 is_awaited: false,
                 driver: Driving::Running,
             }),
@@ -319,6 +322,10 @@ impl Core {
             return Pushed::Gone;
         }
         let bytes = push_bytes(push);
+        if bytes > self.largest_push {
+            tracing::warn!(bytes, limit = self.largest_push, "an event is larger than a message may be");
+            return Pushed::Dropped;
+        }
         let mut dropped = 0;
         while !self.outbox.has_room(bytes) {
             match rule {

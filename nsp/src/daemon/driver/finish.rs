@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 
 use crate::daemon::connection::{Command, Connection};
-use crate::daemon::fail::Fail;
+use crate::daemon::fail::{Fail, code};
 use crate::daemon::handler::{CallFuture, Endpoint};
 use crate::daemon::service::Runtime;
 use crate::daemon::shared::{Shared, Totals};
@@ -107,6 +107,14 @@ pub(super) fn told(
     finish: &Finish,
     result: Result<Gift, Fail>,
 ) -> Result<Gift, Box<Failure>> {
+    let result = result.and_then(|gift| {
+        let bytes = gift.data.len() + gift.meta.as_ref().map_or(0, |meta| meta.as_bytes().len());
+        let limit = shared.limits.largest_body();
+        if bytes <= limit {
+            return Ok(gift);
+        }
+        Err(Fail::new(code::TOO_LARGE, format!("Error: the result has {bytes} bytes, the limit is {limit}")))
+    });
     result.map_err(|fail| {
         if matches!(finish, Finish::Give { .. }) {
             Totals::add(&shared.totals.failed);

@@ -36,8 +36,8 @@ const DESCRIBED: usize = 64;
 /// Talk to a daemon line by line: call, send, and see what services send.
 ///
 /// Lines are edited and completed: services, functions, and the fields of their arguments, as the daemon says that they are. Lines are
-/// remembered, but for those with secrets in them or a space in front. Without a terminal each line of standard input is a command, and the status of
-/// the program is that of the last one.
+/// remembered, but for those with secrets in them or a space in front. Without a terminal each line of standard input is a command. The status of
+/// the program is that of the last command.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   nsp shell
@@ -126,16 +126,16 @@ impl Shell {
                     match result {
                         Ok(Then::GoOn) => self.status = 0,
                         Ok(Then::Nothing) => {}
-                        Ok(Then::Leave) => return Ok(()),
+                        Ok(Then::Leave) => return self.last(),
                         Err(Failure::OutputClosed) => return Err(Failure::OutputClosed),
                         Err(failure) => {
                             self.status = failure.status();
-                            eprintln!("{failure}");
+                            nsp_cli::note!("{failure}");
                         }
                     }
                 }
                 Typed::Interrupted => {}
-                Typed::End => return Ok(()),
+                Typed::End => return self.last(),
             }
         }
     }
@@ -168,11 +168,19 @@ impl Shell {
                 Err(Failure::OutputClosed) => return Err(Failure::OutputClosed),
                 Err(failure) => {
                     self.status = failure.status();
-                    eprintln!("nsp: {failure}");
+                    nsp_cli::note!("nsp: {failure}");
                 }
             }
         }
-        if self.status == 0 { Ok(()) } else { Err(Failure::Said { status: self.status }) }
+        self.last()
+    }
+
+    /// The status of the program is that of its last command.
+    const fn last(&self) -> Result<(), Failure> {
+        match self.status {
+            0 => Ok(()),
+            status => Err(Failure::Said { status }),
+        }
     }
 
     async fn obey(&mut self, text: &str) -> Result<Then, Failure> {
