@@ -36,7 +36,7 @@ use super::handler::FutureSlot;
 use super::seats::Seat;
 use super::shared::{Closed, Shared, Totals};
 use crate::carrier::{Carrier, Farewell};
-use crate::machine::daemon::{Config, RequestKey};
+use crate::machine::daemon::{Config, Event, RequestKey};
 use crate::machine::numbered::{NameMap, NumberMap};
 use crate::machine::{self, Incoming, SpPolicy};
 use crate::proto::{EntityId, ca};
@@ -229,8 +229,18 @@ impl Driver {
 
     fn receive(&mut self, incoming: Incoming, cx: &mut Context<'_>) {
         let now = self.now;
-        let received = self.connection.with(|core| core.machine.receive(incoming, now));
-        self.handle_events(cx);
+        let (received, event, is_last) = self.connection.with(|core| {
+            let received = core.machine.receive(incoming, now);
+            (received, core.machine.poll_event(), !core.machine.has_events())
+        });
+        // A call is the only event of its message, and what it leads to makes no others; so nearly always one look is enough.
+        let is_all = is_last && matches!(event, Some(Event::Call { .. } | Event::CallBlob { .. }));
+        if let Some(event) = event {
+            self.handle(event, cx);
+        }
+        if !is_all {
+            self.handle_events(cx);
+        }
         if let Err(offence) = received {
             self.close(offence.into());
         }

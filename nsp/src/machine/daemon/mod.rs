@@ -349,21 +349,27 @@ impl Daemon {
     /// # Errors
     /// An [`Offence`] when the connection has to be closed.
     pub fn receive(&mut self, incoming: Incoming, now: Instant) -> Result<(), Offence> {
+        let incoming = match self.link.read(incoming) {
+            Ok(read) => return self.take(read, now),
+            Err(incoming) => incoming,
+        };
         let before = self.link.strength();
         self.link.receive(incoming, now)?;
         if let (None, Some(strength)) = (before, self.link.strength()) {
             self.events.push_back(Event::Secured(strength));
         }
         while let Some(next) = self.link.next() {
-            let ignored = match next.and_then(|packet| self.receive_packet(&packet, now)) {
-                Ok(()) => continue,
-                Err(ignored) => ignored,
-            };
-            if self.is_fault(&ignored) {
-                return Err(Offence::TooManyFaults { count: self.faults, last: ignored });
-            }
-            self.events.push_back(Event::Ignored(ignored));
+            self.take(next, now)?;
         }
+        Ok(())
+    }
+
+    fn take(&mut self, read: Result<Packet, Ignored>, now: Instant) -> Result<(), Offence> {
+        let Err(ignored) = read.and_then(|packet| self.receive_packet(&packet, now)) else { return Ok(()) };
+        if self.is_fault(&ignored) {
+            return Err(Offence::TooManyFaults { count: self.faults, last: ignored });
+        }
+        self.events.push_back(Event::Ignored(ignored));
         Ok(())
     }
 
@@ -398,6 +404,11 @@ impl Daemon {
     /// What is to be sent next.
     pub fn poll_outgoing(&mut self) -> Option<Outgoing> {
         self.link.poll_outgoing()
+    }
+
+    /// Whether something has happened that was not told yet.
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// What has happened next.
