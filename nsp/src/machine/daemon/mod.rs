@@ -32,7 +32,7 @@ use self::token::TokenQueue;
 use super::link::DaemonLink;
 use super::numbered::{NameMap, NumberMap};
 use super::timers::Timers;
-use super::{Incoming, Outgoing};
+use super::{Ignored, Incoming, Outgoing};
 use crate::proto::{Data, EncodeError, EntityId, Failure, Packet, RawJson, RequestId, Status, au, ca, cs};
 use crate::secret::Token;
 use crate::secure::{Random, Strength};
