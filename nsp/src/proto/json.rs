@@ -142,18 +142,13 @@ impl Writer {
     #[inline]
     pub(crate) fn operation(operation: &str, capacity: usize) -> Self {
         let mut out = take_buffer(capacity + 24);
-        out.extend_from_slice(b"{\"m\":\"");
-        out.extend_from_slice(operation.as_bytes());
-        out.extend_from_slice(b"\",\"d\":{");
+        let mut begin = *br#"{"m":"XX","d":{"#;
+        match operation.as_bytes() {
+            &[one, two] => (begin[6], begin[7]) = (one, two),
+            _ => debug_assert!(false, "{operation:?} is not two letters"),
+        }
+        out.extend_from_slice(&begin);
         Self { out, depth: 2, empty: true }
-    }
-
-    pub(crate) fn nested(&mut self, key: &str) -> &mut Self {
-        self.key(key);
-        self.out.push(b'{');
-        self.depth += 1;
-        self.empty = true;
-        self
     }
 
     #[inline]
@@ -232,7 +227,7 @@ mod tests {
     #[test]
     fn writer_keeps_the_order_it_is_given() {
         let mut writer = Writer::operation("SF", 64);
-        writer.text("t", "a\"b\n").literal("e", b"false").nested("x").raw("y", &RawJson::NULL);
-        assert_eq!(writer.finish(), &br#"{"m":"SF","d":{"t":"a\"b\n","e":false,"x":{"y":null}}}"#[..]);
+        writer.text("t", "a\"b\n").literal("e", b"false").raw("od", &RawJson::NULL);
+        assert_eq!(writer.finish(), &br#"{"m":"SF","d":{"t":"a\"b\n","e":false,"od":null}}"#[..]);
     }
 }

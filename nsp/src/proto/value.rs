@@ -303,7 +303,7 @@ impl Status {
     pub(super) fn write(&self, writer: &mut Writer) {
         match self {
             Self::Ok => {
-                writer.text("s", "OK");
+                writer.literal("s", b"\"OK\"");
             }
             Self::Failed(failure) => failure.write(writer),
         }
