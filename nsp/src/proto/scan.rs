@@ -48,8 +48,17 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes any value, as it stands in the text.
+    #[inline]
     pub(super) fn value(&mut self) -> Option<&'a str> {
         let from = self.at;
+        if let Some((b'"', rest)) = self.rest().split_first() {
+            // Most values of the protocol are strings without escapes.
+            let length = plain(rest);
+            if rest.get(length) == Some(&b'"') {
+                self.at += length + 2;
+                return self.text.get(from..self.at);
+            }
+        }
         self.skip(DEPTH)?;
         self.text.get(from..self.at)
     }
@@ -78,6 +87,7 @@ impl<'a> Scanner<'a> {
     fn skip(&mut self, depth: usize) -> Option<()> {
         let depth = depth.checked_sub(1)?;
         match self.peek()? {
+            b'0'..=b'9' => self.number(),
             b'"' => self.string(),
             b'{' => self.object(|scanner, _| scanner.skip(depth)),
             b'[' => self.array(depth),
