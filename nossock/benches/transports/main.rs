@@ -16,10 +16,12 @@
 )]
 
 mod client;
+mod load;
 mod measure;
 mod messages;
 mod net;
 mod options;
+mod peer;
 mod peers;
 mod rows;
 mod run;
@@ -39,7 +41,7 @@ fn main() -> ExitCode {
         ["--server", job] => serde_json::from_str(job).map_err(io::Error::from).and_then(server::process),
         ["--client", job] => serde_json::from_str(job).map_err(io::Error::from).and_then(client::process),
         ["--spinner"] => run::spinner(),
-        ["--help" | "-h", ..] => io::stdout().write_all(options::HELP.as_bytes()),
+        ["--help" | "-h", ..] => print_help(),
         // `cargo test --benches` says nothing, or `--test`.
         [] | ["--test", ..] => Options::smoke().and_then(|options| measure_all(&options)),
         _ => Options::parse(arguments).and_then(|options| measure_all(&options)),
@@ -51,6 +53,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn print_help() -> io::Result<()> {
+    write!(io::stdout(), "{}{}", rows::ABOUT, options::HELP)
 }
 
 fn measure_all(options: &Options) -> io::Result<()> {

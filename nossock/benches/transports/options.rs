@@ -7,16 +7,11 @@ use std::time::Duration;
 use crate::measure::descriptors;
 use crate::net::may_control;
 use crate::peers;
-use crate::rows::{ROWS, Row};
+use crate::rows::{ROWS, Row, SMOKE};
 
-/// What is printed for `--help`.
-pub(crate) const HELP: &str = "\
-Measures nossock beside references made by hand and beside other libraries, on loopback.
-
-cargo bench -p nossock -- [OPTIONS]
-
-  --rows A,B        only these rows: rtt pipe1x64 pipe16x16 oneway bulk64k bulk4m fanout idle,
-                    and all but fanout with tls- in front
+/// What is printed for `--help`, after what the program is.
+pub(crate) const HELP: &str = "
+  --rows A,B        only these rows
   --peers A,B       only these peers beside the reference
   --ref PEER        take ratios to this peer
   --rounds N        rounds of each row (5)
@@ -81,7 +76,7 @@ impl Options {
     /// A few milliseconds of two rows: what `cargo test --benches` runs.
     pub(crate) fn smoke() -> io::Result<Self> {
         Ok(Self {
-            rows: rows("rtt,oneway")?,
+            rows: rows(SMOKE)?,
             rounds: 1,
             seconds: 0.005,
             limit: Duration::from_secs(60),

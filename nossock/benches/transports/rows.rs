@@ -1,67 +1,21 @@
-//! The rows of the table: what is done in each, and who is asked to do it.
+//! The rows of the table, and what the program says of itself.
 
-use std::fmt;
+pub(crate) use crate::load::{Load, Row, Unit};
 
-/// One row.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Row {
-    pub(crate) name: &'static str,
-    pub(crate) load: Load,
-    pub(crate) tls: bool,
-    /// Whom ratios are taken to.
-    pub(crate) reference: &'static str,
-    /// Who else runs, unless the command line says so.
-    pub(crate) peers: &'static [&'static str],
-}
+/// Over the table.
+pub(crate) const TITLE: &str = "nossock beside others, on loopback";
 
-/// What a client does.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Load {
-    /// Requests of 32 bytes of JSON: `depth` in flight on each of `connections`.
-    Calls { connections: usize, depth: usize },
-    /// One-way messages of 64 bytes of JSON on one connection.
-    Notes,
-    /// One-way raw bodies of `size` bytes on one connection.
-    Blobs { size: usize },
-    /// The server sends one message of 64 bytes to `clients`, and again when all have it.
-    Fan { clients: usize },
-    /// Connections that said one thing each and then nothing.
-    Idle { connections: usize },
-}
+/// What is printed for `--help`, before the options.
+pub(crate) const ABOUT: &str = "\
+Measures nossock beside references made by hand and beside other libraries, on loopback.
 
-/// What a row's main figure is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Unit {
-    OperationsPerSecond,
-    GibPerSecond,
-    BytesPerConnection,
-}
+cargo bench -p nossock -- [OPTIONS]
 
-impl Row {
-    /// What its main figure is.
-    pub(crate) fn unit(&self) -> Unit {
-        match self.load {
-            Load::Calls { .. } | Load::Notes | Load::Fan { .. } => Unit::OperationsPerSecond,
-            Load::Blobs { .. } => Unit::GibPerSecond,
-            Load::Idle { .. } => Unit::BytesPerConnection,
-        }
-    }
+Rows: rtt pipe1x64 pipe16x16 oneway bulk64k bulk4m fanout idle, and all but fanout with tls- in front.
+";
 
-    /// The row with that name.
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        ROWS.into_iter().find(|row| row.name == name)
-    }
-}
-
-impl fmt::Display for Unit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::OperationsPerSecond => "ops/s",
-            Self::GibPerSecond => "GiB/s",
-            Self::BytesPerConnection => "bytes/connection",
-        })
-    }
-}
+/// What `cargo test --benches` runs, briefly.
+pub(crate) const SMOKE: &str = "rtt,oneway";
 
 const RTT: Load = Load::Calls { connections: 1, depth: 1 };
 const ONE_BY_64: Load = Load::Calls { connections: 1, depth: 64 };

@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use crate::measure::Sample;
 use crate::options::Options;
-use crate::rows::{Load, Unit};
+use crate::rows::{Load, TITLE, Unit};
 use crate::run::RowResult;
 
 /// Says on what and how it was measured.
 pub(crate) fn header(out: &mut impl Write, options: &Options) -> io::Result<()> {
-    writeln!(out, "# nossock beside others, on loopback\n")?;
+    writeln!(out, "# {TITLE}\n")?;
     for line in Setting::read(options).lines() {
         writeln!(out, "- {line}")?;
     }

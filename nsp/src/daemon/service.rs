@@ -1,6 +1,5 @@
 //! A service: its functions, and who hears of its entities.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use super::manifest::{FunctionManifest, Manifest, Shape};
 use super::outbox::Overflow;
 use crate::authority::Action;
 use crate::machine::check::Demand;
+use crate::machine::numbered::NameMap;
 use crate::proto::{Data, RawJson};
 
 /// What a daemon offers under one name.
@@ -56,8 +56,8 @@ pub struct Service<S = ()> {
 /// A service with the type of its state forgotten.
 pub(crate) struct Runtime {
     pub(crate) name: Box<str>,
-    functions: HashMap<Box<str>, Offered>,
-    blob_functions: HashMap<Box<str>, Offered>,
+    functions: NameMap<Box<str>, Offered>,
+    blob_functions: NameMap<Box<str>, Offered>,
     pub(crate) on_connect: Arc<dyn Endpoint>,
     pub(crate) on_data: Arc<dyn Endpoint>,
     pub(crate) on_close: Option<Arc<dyn Endpoint>>,
@@ -96,8 +96,8 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
         let name = name.into();
         let nothing = async || ();
         let runtime = Runtime {
-            functions: HashMap::new(),
-            blob_functions: HashMap::new(),
+            functions: NameMap::default(),
+            blob_functions: NameMap::default(),
             on_connect: Arc::new(HookEndpoint::<_, _, ()>::new(nothing, (), Guard::on(Action::Open))),
             on_data: Arc::new(HookEndpoint::<_, _, ()>::new(nothing, (), Guard::on(Action::Send))),
             on_close: None,

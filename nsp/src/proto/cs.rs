@@ -20,4 +20,6 @@ mod answer;
 mod request;
 
 pub use answer::Answer;
+pub(crate) use answer::encode_return;
+pub(crate) use request::encode_call;
 pub use request::{Create, Mode, Request};

@@ -1,6 +1,6 @@
 //! The first look into a payload: which keys are there, and where their values stand.
 //!
-//! One pass over the text. Values stay text; the method's own file reads those it needs. Unknown keys are skipped, of a repeated
+//! One pass over the text, by the [scanner](super::scan), and by serde_json where that is not sure. Values stay text; the method's own file reads those it needs. Unknown keys are skipped, of a repeated
 //! key the last counts (as in JavaScript), and an array is not taken for an object.
 
 use std::borrow::Cow;
@@ -12,6 +12,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::error::JsonFault;
+use super::scan::Scanner;
 use super::value::{Data, EntityId, RequestId};
 use super::{DecodeError, Letters, Method, Payload, RawJson};
 
@@ -24,8 +25,12 @@ pub(super) struct Operation<'a> {
 }
 
 impl<'a> Operation<'a> {
+    #[inline]
     pub(super) fn read(method: Method, payload: &'a Payload) -> Result<Self, DecodeError> {
-        let outer: Outer<'a> = parse(method, &payload.json)?;
+        let mut outer = Outer::default();
+        if !outer.scan(&payload.json) {
+            outer = parse(method, &payload.json)?;
+        }
         let name = outer.m.and_then(text_of).ok_or(DecodeError::MissingField {
             method,
             operation: "operation",
@@ -49,10 +54,40 @@ impl<'a> Operation<'a> {
     }
 
     /// What `d` holds, for the operation of that name.
-    pub(super) fn fields(self, operation: &'static str) -> Result<Fields<'a>, DecodeError> {
-        let Self { method, payload, outer, .. } = self;
-        let keys = outer.d.ok_or(DecodeError::MissingField { method, operation, field: "d" })?;
-        Ok(Fields { method, operation, payload, keys })
+    #[inline]
+    pub(super) fn fields(&self, operation: &'static str) -> Result<Fields<'_>, DecodeError> {
+        let (method, payload) = (self.method, self.payload);
+        if !self.outer.has_d {
+            return Err(DecodeError::MissingField { method, operation, field: "d" });
+        }
+        Ok(Fields { method, operation, payload, keys: &self.outer.d })
+    }
+}
+
+/// A payload that is one object without an operation.
+pub(super) struct Object<'a> {
+    method: Method,
+    operation: &'static str,
+    payload: &'a Payload,
+    keys: Keys<'a>,
+}
+
+impl<'a> Object<'a> {
+    pub(super) fn read(
+        method: Method,
+        operation: &'static str,
+        payload: &'a Payload,
+    ) -> Result<Self, DecodeError> {
+        let mut keys = Keys::default();
+        if Scanner::whole(&payload.json, |scanner| keys.scan(scanner)).is_none() {
+            keys = parse(method, &payload.json)?;
+        }
+        Ok(Self { method, operation, payload, keys })
+    }
+
+    pub(super) fn fields(&self) -> Fields<'_> {
+        let Self { method, operation, payload, keys } = self;
+        Fields { method: *method, operation, payload, keys }
     }
 }
 
@@ -61,21 +96,12 @@ pub(super) struct Fields<'a> {
     method: Method,
     operation: &'static str,
     payload: &'a Payload,
-    keys: Keys<'a>,
+    keys: &'a Keys<'a>,
 }
 
 impl<'a> Fields<'a> {
-    /// Reads a payload that is one object without an operation.
-    pub(super) fn read(
-        method: Method,
-        operation: &'static str,
-        payload: &'a Payload,
-    ) -> Result<Self, DecodeError> {
-        let keys = parse(method, &payload.json)?;
-        Ok(Self { method, operation, payload, keys })
-    }
-
-    pub(super) fn get(&self, key: &'static str) -> Option<&'a RawValue> {
+    #[inline]
+    pub(super) fn get(&self, key: &'static str) -> Option<&'a str> {
         self.keys.get(key)
     }
 
@@ -85,13 +111,24 @@ impl<'a> Fields<'a> {
     }
 
     /// A string that has to be there.
+    #[inline]
     pub(super) fn required_text(&self, key: &'static str) -> Result<Cow<'a, str>, DecodeError> {
         text_of(self.required(key)?).ok_or_else(|| self.bad(key, "a string"))
     }
 
     /// The entity `i` that has to be there.
     pub(super) fn entity(&self) -> Result<EntityId, DecodeError> {
-        EntityId::new(&self.required_text("i")?)
+        self.entity_of(&|_| None)
+    }
+
+    /// The same, which `known` may have already.
+    pub(super) fn entity_of(
+        &self,
+        known: &dyn Fn(&str) -> Option<EntityId>,
+    ) -> Result<EntityId, DecodeError> {
+        let id = self.required_text("i")?;
+        known(&id)
+            .or_else(|| EntityId::new(&id))
             .ok_or_else(|| self.bad("i", "an entity id of at most 255 bytes"))
     }
 
@@ -116,7 +153,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn required(&self, key: &'static str) -> Result<&'a RawValue, DecodeError> {
+    fn required(&self, key: &'static str) -> Result<&'a str, DecodeError> {
         let missing =
             DecodeError::MissingField { method: self.method, operation: self.operation, field: key };
         self.get(key).ok_or(missing)
@@ -134,6 +171,7 @@ pub(super) fn whole_text(
     payload: &Payload,
 ) -> Result<String, DecodeError> {
     let value: &RawValue = parse(method, &payload.json)?;
+    let value = value.get();
     let bad = DecodeError::BadField { method, operation, field: "body", expected: "a string" };
     text_of(value).map(Cow::into_owned).ok_or(bad)
 }
@@ -143,8 +181,7 @@ fn parse<'a, T: Deserialize<'a>>(method: Method, text: &'a Bytes) -> Result<T, D
 }
 
 /// The string that a value is, borrowed where it holds no escapes.
-pub(super) fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
-    let text = value.get();
+pub(super) fn text_of(text: &str) -> Option<Cow<'_, str>> {
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
         serde_json::from_str(text).ok().map(Cow::Owned)
@@ -154,20 +191,23 @@ pub(super) fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
 }
 
 macro_rules! fields {
-    ($($key:ident),*) => {
+    ($($key:ident = $text:literal),*) => {
         /// The keys that NSP's messages are made of. Their meaning depends on the message.
         #[derive(Default)]
-        struct Keys<'a> { $($key: Option<&'a RawValue>),* }
+        struct Keys<'a> { $($key: Option<&'a str>),* }
 
         impl<'a> Keys<'a> {
-            fn slot(&mut self, key: &str) -> Option<&mut Option<&'a RawValue>> {
-                match key {
-                    $(stringify!($key) => Some(&mut self.$key),)*
+            #[inline]
+            fn slot(&mut self, key: &str) -> Option<&mut Option<&'a str>> {
+                // As bytes: then it is one jump for all that are one letter.
+                match key.as_bytes() {
+                    $($text => Some(&mut self.$key),)*
                     _ => None,
                 }
             }
 
-            fn get(&self, key: &str) -> Option<&'a RawValue> {
+            #[inline]
+            fn get(&self, key: &str) -> Option<&'a str> {
                 match key {
                     $(stringify!($key) => self.$key,)*
                     _ => None,
@@ -177,7 +217,35 @@ macro_rules! fields {
     };
 }
 
-fields!(a, d, e, i, k, m, n, o, od, p, r, s, t, u, v);
+fields!(
+    a = b"a",
+    d = b"d",
+    e = b"e",
+    i = b"i",
+    k = b"k",
+    m = b"m",
+    n = b"n",
+    o = b"o",
+    od = b"od",
+    p = b"p",
+    r = b"r",
+    s = b"s",
+    t = b"t",
+    u = b"u",
+    v = b"v"
+);
+
+impl<'a> Keys<'a> {
+    fn scan(&mut self, scanner: &mut Scanner<'a>) -> Option<()> {
+        scanner.object(|scanner, key| {
+            let value = scanner.value()?;
+            if let Some(slot) = self.slot(key) {
+                *slot = Some(value);
+            }
+            Some(())
+        })
+    }
+}
 
 impl<'de: 'a, 'a> Deserialize<'de> for Keys<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -194,7 +262,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Keys<'a> {
                 let mut keys = Keys::default();
                 while let Some(Key(key)) = map.next_key()? {
                     match keys.slot(&key) {
-                        Some(slot) => *slot = Some(map.next_value()?),
+                        Some(slot) => *slot = Some(map.next_value::<&RawValue>()?.get()),
                         None => {
                             map.next_value::<IgnoredAny>()?;
                         }
@@ -209,10 +277,38 @@ impl<'de: 'a, 'a> Deserialize<'de> for Keys<'a> {
 }
 
 /// `{"m":operation,"d":{…}}`, with the `i` that stands beside `m` in the notices of AU.
+#[derive(Default)]
 struct Outer<'a> {
-    m: Option<&'a RawValue>,
-    i: Option<&'a RawValue>,
-    d: Option<Keys<'a>>,
+    m: Option<&'a str>,
+    i: Option<&'a str>,
+    d: Keys<'a>,
+    has_d: bool,
+}
+
+impl<'a> Outer<'a> {
+    /// Whether it could be read. If not, it holds parts.
+    fn scan(&mut self, text: &'a [u8]) -> bool {
+        let read = Scanner::whole(text, |scanner| {
+            scanner.object(|scanner, key| {
+                match key {
+                    "m" => self.m = Some(scanner.value()?),
+                    "i" => self.i = Some(scanner.value()?),
+                    // Seldom twice, and then the keys of the first must not shine through.
+                    "d" if self.has_d => return None,
+                    "d" if scanner.null() => {}
+                    "d" => {
+                        self.has_d = true;
+                        self.d.scan(scanner)?;
+                    }
+                    _ => {
+                        scanner.value()?;
+                    }
+                }
+                Some(())
+            })
+        });
+        read.is_some()
+    }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Outer<'a> {
@@ -227,12 +323,16 @@ impl<'de: 'a, 'a> Deserialize<'de> for Outer<'a> {
             }
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Outer<'a>, M::Error> {
-                let mut outer = Outer { m: None, i: None, d: None };
+                let mut outer = Outer::default();
                 while let Some(Key(key)) = map.next_key()? {
                     match &*key {
-                        "m" => outer.m = Some(map.next_value()?),
-                        "i" => outer.i = Some(map.next_value()?),
-                        "d" => outer.d = map.next_value()?,
+                        "m" => outer.m = Some(map.next_value::<&RawValue>()?.get()),
+                        "i" => outer.i = Some(map.next_value::<&RawValue>()?.get()),
+                        "d" => {
+                            let keys: Option<Keys<'a>> = map.next_value()?;
+                            outer.has_d = keys.is_some();
+                            outer.d = keys.unwrap_or_default();
+                        }
                         _ => {
                             map.next_value::<IgnoredAny>()?;
                         }
@@ -288,6 +388,10 @@ mod tests {
     fn keys_come_in_any_order_and_the_last_of_two_counts() {
         assert_eq!(operation(r#"{"d":{"n":"a"},"m":"SF"}"#).unwrap(), "a");
         assert_eq!(operation(r#"{"m":"XX","d":{"x":{"n":"no"},"n":"a","n":"b"},"m":"SF"}"#).unwrap(), "b");
+        assert_eq!(operation(r#"{"d":{"n":"a"},"m":"SF","d":{"n":"b"}}"#).unwrap(), "b");
+        assert!(operation(r#"{"d":{"n":"a"},"m":"SF","d":{}}"#).is_err());
+        assert!(operation(r#"{"d":{"n":"a"},"m":"SF","d":null}"#).is_err());
+        assert_eq!(operation(r#"{"d":null,"m":"SF","d":{"n":"b"}}"#).unwrap(), "b");
         assert_eq!(operation(r#"{"m":"SF","d":{"\u006e":"\u00e9\n"}}"#).unwrap(), "é\n");
     }
 

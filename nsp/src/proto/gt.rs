@@ -9,7 +9,7 @@
 //! `47547273 7b2275223a2261646d696e222c2273223a224661696c227d` is the second answer. There is no request id: answers come in the
 //! order of the questions, so ask one at a time. A wrong password and an unknown user look the same.
 
-use super::fields::Fields;
+use super::fields::Object;
 use super::json::Writer;
 use super::{DecodeError, Leg, Method, Packet};
 use crate::secret::{Password, Token};
@@ -40,7 +40,8 @@ impl Request {
     /// When it is another packet, not JSON, or without a user.
     pub fn decode(packet: &Packet) -> Result<Self, DecodeError> {
         let payload = packet.expect(Method::Gt, Leg::Request, "GTrq")?;
-        let fields = Fields::read(Method::Gt, "request", payload)?;
+        let object = Object::read(Method::Gt, "request", payload)?;
+        let fields = object.fields();
         Ok(Self {
             user: fields.required_text("u")?.into_owned(),
             password: fields.text("p").map(|password| Password::new(password.into_owned())),
@@ -79,7 +80,8 @@ impl Answer {
     /// When it is another packet or not JSON, or says `OK` without a token.
     pub fn decode(packet: &Packet) -> Result<Self, DecodeError> {
         let payload = packet.expect(Method::Gt, Leg::Answer, "GTrs")?;
-        let fields = Fields::read(Method::Gt, "answer", payload)?;
+        let object = Object::read(Method::Gt, "answer", payload)?;
+        let fields = object.fields();
         let token = match fields.text("s").as_deref() {
             Some("OK") => Some(Token::new(fields.required_text("t")?.into_owned())),
             _ => None,

@@ -1,11 +1,14 @@
 //! JSON that has been checked but not read, and how messages are written without a detour over it.
 
+use std::cell::RefCell;
 use std::fmt;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use super::scan::plain;
 
 /// One JSON value as text: well formed, cheap to clone, not read until somebody asks for a `T`.
 ///
@@ -24,7 +27,7 @@ impl RawJson {
     pub fn new(text: impl Into<Bytes>) -> Result<Self, serde_json::Error> {
         let text = text.into();
         let value: &RawValue = serde_json::from_slice(&text)?;
-        Ok(Self::within(value, &text))
+        Ok(Self::within(value.get(), &text))
     }
 
     /// Writes a value as JSON.
@@ -32,7 +35,9 @@ impl RawJson {
     /// # Errors
     /// When it cannot be JSON, as a map whose keys are no strings.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
-        serde_json::to_vec(value).map(|text| Self(text.into()))
+        let mut buffer = take_buffer(0);
+        serde_json::to_writer(&mut buffer, value)?;
+        Ok(Self(finish_buffer(buffer)))
     }
 
     /// Reads the text as a `T`, which may borrow from it.
@@ -69,9 +74,14 @@ impl RawJson {
         Self(Bytes::copy_from_slice(&self.0))
     }
 
+    /// What was written here as one value.
+    pub(crate) const fn written(text: Bytes) -> Self {
+        Self(text)
+    }
+
     /// What `value`, found in `text`, is, as a part of it.
-    pub(super) fn within(value: &RawValue, text: &Bytes) -> Self {
-        Self(text.slice_ref(value.get().as_bytes()))
+    pub(super) fn within(value: &str, text: &Bytes) -> Self {
+        Self(text.slice_ref(value.as_bytes()))
     }
 }
 
@@ -85,47 +95,75 @@ impl fmt::Debug for RawJson {
 ///
 /// The original's order is part of what it recognises messages by in its logs, and what recordings are compared with; a `Serialize` derive could give it too, but not
 /// the raw values without a copy.
+///
+/// Small messages are written into a buffer of the thread, and leave it as a copy of just their length: whoever keeps one keeps nothing beside it.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    out: BytesMut,
+    out: Vec<u8>,
     /// How many objects are open.
     depth: usize,
     empty: bool,
 }
 
+/// From this many bytes on a message is written where it will stay.
+const LARGE: usize = 8 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An empty buffer with room for so many bytes.
+fn take_buffer(capacity: usize) -> Vec<u8> {
+    let mut buffer = if capacity < LARGE { BUFFER.take() } else { Vec::new() };
+    buffer.reserve(capacity);
+    buffer
+}
+
+/// What was written into a buffer.
+fn finish_buffer(mut buffer: Vec<u8>) -> Bytes {
+    if buffer.capacity() > 2 * LARGE {
+        return buffer.into();
+    }
+    let text = Bytes::copy_from_slice(&buffer);
+    buffer.clear();
+    BUFFER.set(buffer);
+    text
+}
+
 impl Writer {
     /// Begins an object that will take about `capacity` bytes.
     pub(crate) fn object(capacity: usize) -> Self {
-        let mut out = BytesMut::with_capacity(capacity);
-        out.put_u8(b'{');
+        let mut out = take_buffer(capacity);
+        out.push(b'{');
         Self { out, depth: 1, empty: true }
     }
 
     /// Begins `{"m":operation,"d":{`.
+    #[inline]
     pub(crate) fn operation(operation: &str, capacity: usize) -> Self {
-        let mut writer = Self::object(capacity + 24);
-        writer.text("m", operation).nested("d");
-        writer
+        let mut out = take_buffer(capacity + 24);
+        let mut begin = *br#"{"m":"XX","d":{"#;
+        match operation.as_bytes() {
+            &[one, two] => (begin[6], begin[7]) = (one, two),
+            _ => debug_assert!(false, "{operation:?} is not two letters"),
+        }
+        out.extend_from_slice(&begin);
+        Self { out, depth: 2, empty: true }
     }
 
-    pub(crate) fn nested(&mut self, key: &str) -> &mut Self {
-        self.key(key);
-        self.out.put_u8(b'{');
-        self.depth += 1;
-        self.empty = true;
-        self
-    }
-
+    #[inline]
     pub(crate) fn text(&mut self, key: &str, value: &str) -> &mut Self {
         self.key(key);
         write_text(value, &mut self.out);
         self
     }
 
+    #[inline]
     pub(crate) fn raw(&mut self, key: &str, value: &RawJson) -> &mut Self {
         self.literal(key, value.as_bytes())
     }
 
+    #[inline]
     pub(crate) fn literal(&mut self, key: &str, value: &[u8]) -> &mut Self {
         self.key(key);
         self.out.extend_from_slice(value);
@@ -133,23 +171,38 @@ impl Writer {
     }
 
     pub(crate) fn finish(&mut self) -> Bytes {
-        self.out.put_bytes(b'}', self.depth);
-        self.out.split().freeze()
+        self.out.resize(self.out.len() + self.depth, b'}');
+        finish_buffer(std::mem::take(&mut self.out))
     }
 
+    /// Keys are words of the protocol, one or two letters mostly, without anything to escape.
+    #[inline]
     fn key(&mut self, key: &str) {
-        if !self.empty {
-            self.out.put_u8(b',');
+        debug_assert_eq!(plain(key.as_bytes()), key.len(), "{key:?}");
+        let comma = !std::mem::replace(&mut self.empty, false);
+        if let &[letter] = key.as_bytes() {
+            // Written as one piece: a message has more keys than anything else.
+            let written = [b',', b'"', letter, b'"', b':'];
+            self.out.extend_from_slice(if comma { &written } else { &written[1..] });
+            return;
         }
-        self.empty = false;
-        write_text(key, &mut self.out);
-        self.out.put_u8(b':');
+        self.out.extend_from_slice(if comma { b",\"" } else { b"\"" });
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
     }
 }
 
 /// Appends a string as JSON.
-pub(super) fn write_text(text: &str, out: &mut BytesMut) {
-    serde_json::to_writer(out.writer(), text).expect("a string is JSON, and a buffer takes it");
+#[inline]
+pub(super) fn write_text(text: &str, out: &mut Vec<u8>) {
+    if plain(text.as_bytes()) == text.len() {
+        out.reserve(text.len() + 2);
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
+    serde_json::to_writer(out, text).expect("a string is JSON, and a buffer takes it");
 }
 
 #[cfg(test)]
@@ -174,7 +227,7 @@ mod tests {
     #[test]
     fn writer_keeps_the_order_it_is_given() {
         let mut writer = Writer::operation("SF", 64);
-        writer.text("t", "a\"b\n").literal("e", b"false").nested("x").raw("y", &RawJson::NULL);
-        assert_eq!(writer.finish(), &br#"{"m":"SF","d":{"t":"a\"b\n","e":false,"x":{"y":null}}}"#[..]);
+        writer.text("t", "a\"b\n").literal("e", b"false").raw("od", &RawJson::NULL);
+        assert_eq!(writer.finish(), &br#"{"m":"SF","d":{"t":"a\"b\n","e":false,"od":null}}"#[..]);
     }
 }

@@ -51,14 +51,15 @@ mod fields;
 pub(crate) mod json;
 mod length;
 mod method;
-
 mod packet;
+mod scan;
 mod value;
 
 pub use error::{DecodeError, EncodeError, JsonFault, JsonFaultKind, LengthError, Letters, Part};
 pub use json::RawJson;
 pub use method::{Asker, CustomMethod, Form, Leg, Method, Methods, Rule, Side};
 pub use packet::{Packet, Payload};
+pub(crate) use value::Digits;
 pub use value::{Data, EntityId, Failure, RequestId, Status};
 
 /// What a daemon sends on a binary carrier once a minute, in clear even on an encrypted connection. It is never answered.

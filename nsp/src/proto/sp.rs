@@ -9,9 +9,9 @@
 //! from the answer on, everything is encrypted in both directions. What is inside the answer, and what follows from it, is
 //! for [`secure`](crate::secure): this file only reads and writes the two messages.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::fields::{Fields, whole_text};
+use super::fields::{Object, whole_text};
 use super::json::{Writer, write_text};
 use super::{DecodeError, Leg, Method, Packet};
 
@@ -38,7 +38,8 @@ impl Request {
     /// When it is another packet, not JSON, or without `p`.
     pub fn decode(packet: &Packet) -> Result<Self, DecodeError> {
         let payload = packet.expect(Method::Sp, Leg::Request, "SPrq")?;
-        let fields = Fields::read(Method::Sp, "request", payload)?;
+        let object = Object::read(Method::Sp, "request", payload)?;
+        let fields = object.fields();
         Ok(Self { public_key: fields.required_text("p")?.into_owned() })
     }
 }
@@ -55,7 +56,7 @@ impl Answer {
     /// Writes the answer.
     #[must_use]
     pub fn encode(&self) -> Packet {
-        let mut json = BytesMut::with_capacity(self.sealed.len() + 2);
+        let mut json = Vec::with_capacity(self.sealed.len() + 2);
         write_text(&self.sealed, &mut json);
         Packet::new(Method::Sp, Leg::Answer, Bytes::from(json))
     }

@@ -136,7 +136,7 @@ pub fn encode(packet: &Packet, dialect: Dialect) -> Result<Bytes, EncodeError> {
 /// The payload of a function call, either leg, as NSP 0.5 writes it; `None` when it is another operation.
 fn call_from_dialect(payload: &RawValue, dialect: Dialect) -> Option<Bytes> {
     let object: Object<'_> = serde_json::from_str(payload.get()).ok()?;
-    let operation = text_of(object.get("m")?)?;
+    let operation = text_of(object.get("m")?.get())?;
     if operation != "SF" && operation != "JF" {
         return None;
     }
@@ -145,7 +145,7 @@ fn call_from_dialect(payload: &RawValue, dialect: Dialect) -> Option<Bytes> {
     for (key, value) in &body.entries {
         match &**key {
             "j" | "r" if dialect == Dialect::V0_4_0 => {
-                let inner = text_of(value).and_then(|text| RawJson::new(text.into_owned()).ok());
+                let inner = text_of(value.get()).and_then(|text| RawJson::new(text.into_owned()).ok());
                 match inner {
                     Some(inner) => writer.raw("d", &inner),
                     None => writer.literal("d", value.get().as_bytes()),
@@ -165,7 +165,7 @@ fn operation_to_dialect(
     leg: Leg,
     dialect: Dialect,
 ) -> Result<Bytes, &'static str> {
-    let operation = object.get("m").and_then(text_of).unwrap_or_default();
+    let operation = object.get("m").map(RawValue::get).and_then(text_of).unwrap_or_default();
     let body = object.get("d").and_then(|body| serde_json::from_str::<Object<'_>>(body.get()).ok());
     match (method, &*operation, body) {
         (_, "BS" | "BE", _) => Err("there are no blob operations before NSP 0.5"),
@@ -225,7 +225,7 @@ impl<'a> Object<'a> {
 
     /// Two letters under a key; those of no method when there are not two.
     fn letters(&self, key: &str) -> [u8; 2] {
-        let text = self.get(key).and_then(text_of).unwrap_or_default();
+        let text = self.get(key).map(RawValue::get).and_then(text_of).unwrap_or_default();
         text.as_bytes().try_into().unwrap_or(*b"??")
     }
 
@@ -252,7 +252,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Object<'de>, M::Error> {
                 let mut entries = Vec::new();
                 while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-                    entries.push((text_of(key).unwrap_or_default(), value));
+                    entries.push((text_of(key.get()).unwrap_or_default(), value));
                 }
                 Ok(Object { entries })
             }

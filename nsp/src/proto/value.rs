@@ -84,7 +84,7 @@ impl RequestId {
     /// The `n`th id of a requester: `"_"` and the number in base 36, as the original's look.
     #[must_use]
     pub fn numbered(n: u64) -> Self {
-        Self(RawJson::of(&base36(n.into(), 1)).expect("a string is JSON"))
+        Self(RawJson::written(Bytes::copy_from_slice(Digits::quoted(n).as_bytes())))
     }
 
     /// The id made of a text.
@@ -98,10 +98,18 @@ impl RequestId {
     /// The `n` of an id that [`numbered`](Self::numbered) made.
     #[must_use]
     pub fn number(&self) -> Option<u64> {
-        let digits = self.0.as_str().strip_prefix("\"_")?.strip_suffix('"')?;
-        // `from_str_radix` would take a sign and capitals as well, and two texts for one number.
-        let number = u64::from_str_radix(digits, 36).ok()?;
-        (base36(number.into(), 1).get(1..) == Some(digits)).then_some(number)
+        let digits = self.0.as_bytes().strip_prefix(b"\"_")?.strip_suffix(b"\"")?;
+        if digits.is_empty() || (digits.len() > 1 && digits.first() == Some(&b'0')) {
+            return None; // two texts for one number
+        }
+        digits.iter().try_fold(0_u64, |number, digit| {
+            let digit = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'z' => digit - b'a' + 10,
+                _ => return None,
+            };
+            number.checked_mul(36)?.checked_add(digit.into())
+        })
     }
 
     /// The JSON value.
@@ -123,12 +131,53 @@ impl fmt::Debug for RequestId {
     }
 }
 
+/// A number as `"_"` and its digits of base 36, the quotes included, written from the end.
+pub(crate) struct Digits {
+    text: [u8; 16],
+    from: usize,
+}
+
+impl Digits {
+    pub(crate) fn quoted(mut number: u64) -> Self {
+        // Two quotes, `_`, and the 13 digits that 64 bits have at most.
+        let mut digits = Self { text: [0; 16], from: 16 };
+        digits.put(b'"');
+        loop {
+            digits.put(digit(number % 36));
+            number /= 36;
+            if number == 0 {
+                break;
+            }
+        }
+        digits.put(b'_');
+        digits.put(b'"');
+        digits
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.text.get(self.from..).unwrap_or_default()
+    }
+
+    fn put(&mut self, byte: u8) {
+        self.from = self.from.saturating_sub(1);
+        if let Some(place) = self.text.get_mut(self.from) {
+            *place = byte;
+        }
+    }
+}
+
+fn digit(digit: u64) -> u8 {
+    b"0123456789abcdefghijklmnopqrstuvwxyz"
+        .get(usize::try_from(digit).unwrap_or_default())
+        .copied()
+        .unwrap_or(b'0')
+}
+
 /// `_` and at least `width` digits of base 36.
 fn base36(mut number: u128, width: usize) -> String {
     let mut digits = Vec::with_capacity(26);
     while number > 0 || digits.len() < width {
-        let digit = u32::try_from(number % 36).ok().and_then(|digit| char::from_digit(digit, 36));
-        digits.extend(digit);
+        digits.push(char::from(digit(u64::try_from(number % 36).unwrap_or_default())));
         number /= 36;
     }
     digits.push('_');
@@ -254,7 +303,7 @@ impl Status {
     pub(super) fn write(&self, writer: &mut Writer) {
         match self {
             Self::Ok => {
-                writer.text("s", "OK");
+                writer.literal("s", b"\"OK\"");
             }
             Self::Failed(failure) => failure.write(writer),
         }
@@ -302,8 +351,8 @@ impl Failure {
             #[serde(borrow)]
             id: Option<&'a RawValue>,
         }
-        let owned = |value: Option<&RawValue>| value.and_then(text_of).map(Into::into);
-        match fields.get("e").and_then(|more| serde_json::from_str::<More<'_>>(more.get()).ok()) {
+        let owned = |value: Option<&RawValue>| value.map(RawValue::get).and_then(text_of).map(Into::into);
+        match fields.get("e").and_then(|more| serde_json::from_str::<More<'_>>(more).ok()) {
             Some(more) => Self { text: None, code: owned(more.code), id: owned(more.id) },
             None => Self::default(),
         }

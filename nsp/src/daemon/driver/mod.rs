@@ -18,7 +18,6 @@
 mod dispatch;
 mod finish;
 
-use std::collections::HashMap;
 use std::future::{Future as _, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -37,7 +36,8 @@ use super::handler::FutureSlot;
 use super::seats::Seat;
 use super::shared::{Closed, Shared, Totals};
 use crate::carrier::{Carrier, Farewell};
-use crate::machine::daemon::{Config, RequestKey};
+use crate::machine::daemon::{Config, Event, RequestKey};
+use crate::machine::numbered::{NameMap, NumberMap};
 use crate::machine::{self, Incoming, SpPolicy};
 use crate::proto::{EntityId, ca};
 use crate::secure::SystemRandom;
@@ -48,9 +48,9 @@ pub(crate) struct Driver {
     connection: Arc<Connection>,
     shared: Arc<Shared>,
     seat: Seat,
-    members: HashMap<EntityId, Member>,
+    members: NameMap<EntityId, Member>,
     /// Calls that wait, each in a task of its own.
-    running: HashMap<RequestKey, AbortHandle>,
+    running: NumberMap<RequestKey, AbortHandle>,
     /// Entities that are closed when a call has ended.
     leaving: Vec<(RequestKey, EntityId)>,
     /// Packets of custom methods that are worked on.
@@ -123,8 +123,8 @@ impl Driver {
             connection,
             shared,
             seat,
-            members: HashMap::new(),
-            running: HashMap::new(),
+            members: NameMap::default(),
+            running: NumberMap::default(),
             leaving: Vec::new(),
             customs: JoinSet::new(),
             data_running: 0,
@@ -229,8 +229,18 @@ impl Driver {
 
     fn receive(&mut self, incoming: Incoming, cx: &mut Context<'_>) {
         let now = self.now;
-        let received = self.connection.with(|core| core.machine.receive(incoming, now));
-        self.handle_events(cx);
+        let (received, event, is_last) = self.connection.with(|core| {
+            let received = core.machine.receive(incoming, now);
+            (received, core.machine.poll_event(), !core.machine.has_events())
+        });
+        // A call is the only event of its message, and what it leads to makes no others; so nearly always one look is enough.
+        let is_all = is_last && matches!(event, Some(Event::Call { .. } | Event::CallBlob { .. }));
+        if let Some(event) = event {
+            self.handle(event, cx);
+        }
+        if !is_all {
+            self.handle_events(cx);
+        }
         if let Err(offence) = received {
             self.close(offence.into());
         }

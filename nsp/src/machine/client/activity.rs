@@ -1,10 +1,10 @@
 //! The activities of one client, and how they are found again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::{ActivityKey, CallKey};
-use crate::machine::numbered::NumberMap;
+use crate::machine::numbered::{NameMap, NumberMap};
 use crate::proto::EntityId;
 
 /// One activity.
@@ -46,7 +46,7 @@ impl Stage {
 #[derive(Debug, Default)]
 pub(super) struct Activities {
     by_key: NumberMap<ActivityKey, Activity>,
-    by_entity: HashMap<EntityId, ActivityKey>,
+    by_entity: NameMap<EntityId, ActivityKey>,
 }
 
 impl Activities {
@@ -69,6 +69,11 @@ impl Activities {
             Stage::Open { entity } => Some(entity),
             _ => None,
         }
+    }
+
+    /// The id of an entity, if there is one of that name here.
+    pub(super) fn known(&self, entity: &str) -> Option<EntityId> {
+        self.by_entity.get_key_value(entity).map(|(entity, _)| entity.clone())
     }
 
     /// The activity of an entity.

@@ -29,7 +29,7 @@ use super::link::{Arrived, ClientLink, SendError};
 use super::numbered::NumberMap;
 use super::timers::Timers;
 use super::{Incoming, Outgoing, SpError};
-use crate::proto::{Data, EntityId, Packet, RawJson, RequestId, au, cs, gt};
+use crate::proto::{Data, Digits, EntityId, Packet, RawJson, RequestId, au, cs, gt};
 use crate::secret::{DaemonKey, Password, Proof};
 use crate::secure::{PublicKey, Random};
 
@@ -199,9 +199,9 @@ impl Client {
     ) -> Result<CallKey, RequestError> {
         let entity = self.ready(activity)?;
         let call = CallKey(self.number());
-        let id = RequestId::numbered(call.0);
-        let request = cs::Request::Call { entity, function: function.to_owned(), id, data };
-        self.begin(call, CallKind::Json, activity, &request, now + timeout)
+        let id = Digits::quoted(call.0);
+        let request = cs::encode_call("SF", &entity, function, id.as_bytes(), None, &data);
+        self.begin(call, CallKind::Json, activity, request, now + timeout)
     }
 
     /// Calls a blob function; [`Event::Answered`] follows within `timeout`.
@@ -219,9 +219,9 @@ impl Client {
     ) -> Result<CallKey, RequestError> {
         let entity = self.ready(activity)?;
         let call = CallKey(self.number());
-        let id = RequestId::numbered(call.0);
-        let request = cs::Request::CallBlob { entity, function: function.to_owned(), id, meta, data };
-        self.begin(call, CallKind::Blob, activity, &request, now + timeout)
+        let id = Digits::quoted(call.0);
+        let request = cs::encode_call("BS", &entity, function, id.as_bytes(), meta.as_ref(), &data);
+        self.begin(call, CallKind::Blob, activity, request, now + timeout)
     }
 
     /// Sends data to the service; [`Event::Answered`] follows within `timeout`.
@@ -242,7 +242,8 @@ impl Client {
             return Err(RequestError::TooManyCalls { limit });
         }
         let call = CallKey(self.number());
-        self.begin(call, CallKind::Send, activity, &cs::Request::Send { entity, data }, now + timeout)?;
+        let request = cs::Request::Send { entity, data }.encode();
+        self.begin(call, CallKind::Send, activity, request, now + timeout)?;
         if let Some(activity) = self.activities.get_mut(activity) {
             activity.sends.push_back(Some(call));
         }
@@ -439,10 +440,10 @@ impl Client {
         call: CallKey,
         kind: CallKind,
         activity: ActivityKey,
-        request: &cs::Request,
+        request: Packet,
         until: Instant,
     ) -> Result<CallKey, RequestError> {
-        self.send_packet(request.encode())?;
+        self.send_packet(request)?;
         self.calls.insert(call, Call { activity, kind, until });
         self.timers.set(until, Due::Call(call));
         Ok(call)

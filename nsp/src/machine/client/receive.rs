@@ -12,7 +12,11 @@ use crate::proto::{EntityId, Failure, Method, Packet, au, ca, cs, gt};
 impl Client {
     pub(super) fn receive_packet(&mut self, packet: Packet, now: Instant) -> Result<(), Ignored> {
         match packet.method {
-            Method::Cs => self.receive_answer(cs::Answer::decode(&packet)?, now),
+            Method::Cs => {
+                let activities = &self.activities;
+                let answer = cs::Answer::decode_of(&packet, &|entity| activities.known(entity))?;
+                self.receive_answer(answer, now)
+            }
             Method::Ca => self.receive_push(ca::Request::decode(&packet)?),
             Method::Au => {
                 self.receive_question(au::Request::decode(&packet)?, now);

@@ -16,6 +16,7 @@
 mod config;
 mod entity;
 mod event;
+mod id;
 mod receive;
 mod token;
 
@@ -25,11 +26,13 @@ use std::time::Instant;
 pub use self::config::{Config, Limits};
 use self::entity::{Entity, Stage};
 pub use self::event::{Event, Offence, QuestionKey, RequestKey};
+use self::id::KeptId;
 use self::receive::with_text;
 use self::token::TokenQueue;
 use super::link::DaemonLink;
+use super::numbered::{NameMap, NumberMap};
 use super::timers::Timers;
-use super::{Incoming, Outgoing};
+use super::{Ignored, Incoming, Outgoing};
 use crate::proto::{Data, EncodeError, EntityId, Failure, Packet, RawJson, RequestId, Status, au, ca, cs};
 use crate::secret::Token;
 use crate::secure::{Random, Strength};
@@ -56,12 +59,12 @@ pub struct Daemon {
     config: Config,
     random: Box<dyn Random>,
     link: DaemonLink,
-    entities: HashMap<EntityId, Entity>,
-    requests: HashMap<RequestKey, Request>,
+    entities: NameMap<EntityId, Entity>,
+    requests: NumberMap<RequestKey, Request>,
     /// Bytes of the messages of all requests.
     request_bytes: usize,
     tokens: TokenQueue,
-    questions: HashMap<QuestionKey, Asked>,
+    questions: NumberMap<QuestionKey, Asked>,
     question_keys: HashMap<RequestId, QuestionKey>,
     timers: Timers<Due>,
     /// When a client that has created nothing is given up.
@@ -83,8 +86,8 @@ struct Request {
 enum Kind {
     Create { id: RequestId },
     Verify { entity: EntityId },
-    Call { entity: EntityId, id: RequestId },
-    CallBlob { entity: EntityId, id: RequestId },
+    Call { entity: EntityId, id: KeptId },
+    CallBlob { entity: EntityId, id: KeptId },
 }
 
 impl Kind {
@@ -162,11 +165,11 @@ impl Daemon {
             link: DaemonLink::new(config.methods.clone(), config.sp.clone()),
             config,
             random,
-            entities: HashMap::new(),
-            requests: HashMap::new(),
+            entities: NameMap::default(),
+            requests: NumberMap::default(),
             request_bytes: 0,
             tokens: TokenQueue::default(),
-            questions: HashMap::new(),
+            questions: NumberMap::default(),
             question_keys: HashMap::new(),
             timers,
             first_entity: Some(first_entity),
@@ -257,13 +260,16 @@ impl Daemon {
             Err(failure) => (Status::Failed(with_text(failure, "Fail")), Gift::default()),
         };
         let Gift { meta, data } = gift;
-        match kind {
-            Kind::Call { entity, id } => self.answer(cs::Answer::Returned { id, entity, status, data }),
-            Kind::CallBlob { entity, id } => {
-                self.answer(cs::Answer::ReturnedBlob { id, entity, status, meta, data });
+        let answer = match kind {
+            Kind::Call { entity, id } => {
+                cs::encode_return("SF", id.as_bytes(), &entity, &status, None, &data)
             }
-            Kind::Create { .. } | Kind::Verify { .. } => {}
-        }
+            Kind::CallBlob { entity, id } => {
+                cs::encode_return("BS", id.as_bytes(), &entity, &status, meta.as_ref(), &data)
+            }
+            Kind::Create { .. } | Kind::Verify { .. } => return,
+        };
+        self.send_answer(answer);
     }
 
     /// Answers [`Event::Token`]: with `None` when password or user are wrong. Answers leave in the order of the requests.
@@ -343,21 +349,27 @@ impl Daemon {
     /// # Errors
     /// An [`Offence`] when the connection has to be closed.
     pub fn receive(&mut self, incoming: Incoming, now: Instant) -> Result<(), Offence> {
+        let incoming = match self.link.read(incoming) {
+            Ok(read) => return self.take(read, now),
+            Err(incoming) => incoming,
+        };
         let before = self.link.strength();
         self.link.receive(incoming, now)?;
         if let (None, Some(strength)) = (before, self.link.strength()) {
             self.events.push_back(Event::Secured(strength));
         }
         while let Some(next) = self.link.next() {
-            let ignored = match next.and_then(|packet| self.receive_packet(&packet, now)) {
-                Ok(()) => continue,
-                Err(ignored) => ignored,
-            };
-            if self.is_fault(&ignored) {
-                return Err(Offence::TooManyFaults { count: self.faults, last: ignored });
-            }
-            self.events.push_back(Event::Ignored(ignored));
+            self.take(next, now)?;
         }
+        Ok(())
+    }
+
+    fn take(&mut self, read: Result<Packet, Ignored>, now: Instant) -> Result<(), Offence> {
+        let Err(ignored) = read.and_then(|packet| self.receive_packet(&packet, now)) else { return Ok(()) };
+        if self.is_fault(&ignored) {
+            return Err(Offence::TooManyFaults { count: self.faults, last: ignored });
+        }
+        self.events.push_back(Event::Ignored(ignored));
         Ok(())
     }
 
@@ -392,6 +404,11 @@ impl Daemon {
     /// What is to be sent next.
     pub fn poll_outgoing(&mut self) -> Option<Outgoing> {
         self.link.poll_outgoing()
+    }
+
+    /// Whether something has happened that was not told yet.
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// What has happened next.

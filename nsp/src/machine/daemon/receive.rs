@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::{Asked, Daemon, Due, Event, Gift, Kind, Limits, QuestionKey, Request, RequestKey, Stage, code};
+use super::{
+    Asked, Daemon, Due, Event, Gift, KeptId, Kind, Limits, QuestionKey, Request, RequestKey, Stage, code,
+};
 use crate::machine::Ignored;
 use crate::machine::held::Held;
 use crate::proto::{Data, EncodeError, EntityId, Failure, Method, Packet, RequestId, Status, au, ca, cs, gt};
@@ -11,7 +13,11 @@ use crate::secret::Proof;
 impl Daemon {
     pub(super) fn receive_packet(&mut self, packet: &Packet, now: Instant) -> Result<(), Ignored> {
         match packet.method {
-            Method::Cs => self.receive_call(cs::Request::decode(packet)?, packet.payload.len(), now),
+            Method::Cs => {
+                let entities = &self.entities;
+                let known = |entity: &str| entities.get_key_value(entity).map(|(entity, _)| entity.clone());
+                self.receive_call(cs::Request::decode_of(packet, &known)?, packet.payload.len(), now)
+            }
             Method::Gt => {
                 self.receive_token(gt::Request::decode(packet)?, now);
                 Ok(())
@@ -105,7 +111,7 @@ impl Daemon {
                 self.events.push_back(Event::Data { entity, data });
             }
             cs::Request::Call { entity, function, id, data } => {
-                let kind = Kind::Call { entity: entity.clone(), id: id.detached() };
+                let kind = Kind::Call { entity: entity.clone(), id: KeptId::new(&id) };
                 match self.begin(kind, bytes, now) {
                     Some(key) => self.events.push_back(Event::Call { key, entity, function, data }),
                     None => {
@@ -115,7 +121,7 @@ impl Daemon {
                 }
             }
             cs::Request::CallBlob { entity, function, id, meta, data } => {
-                let kind = Kind::CallBlob { entity: entity.clone(), id: id.detached() };
+                let kind = Kind::CallBlob { entity: entity.clone(), id: KeptId::new(&id) };
                 match self.begin(kind, bytes, now) {
                     Some(key) => {
                         self.events.push_back(Event::CallBlob { key, entity, function, meta, data });
@@ -259,7 +265,11 @@ impl Daemon {
     }
 
     pub(super) fn answer(&mut self, answer: cs::Answer) {
-        if self.send_packet(answer.encode()).is_err() {
+        self.send_answer(answer.encode());
+    }
+
+    pub(super) fn send_answer(&mut self, answer: Packet) {
+        if self.send_packet(answer).is_err() {
             debug_assert!(false, "CS is registered, and has room for a blob");
         }
     }

@@ -45,6 +45,17 @@ impl DaemonLink {
         }
     }
 
+    /// Reads what has arrived at once, where nothing is to be agreed upon and nothing waits before it; gives it back otherwise.
+    #[inline]
+    pub(in crate::machine) fn read(&self, incoming: Incoming) -> Result<Result<Packet, Ignored>, Incoming> {
+        match &self.state {
+            _ if !self.ready.is_empty() => Err(incoming),
+            State::Clear => Ok(read_clear(incoming, &self.methods)),
+            State::Secured { cipher, .. } => Ok(read_sealed(cipher, incoming, &self.methods)),
+            State::Fresh | State::Pending { .. } => Err(incoming),
+        }
+    }
+
     /// Takes what has arrived; what comes of it is for [`next`](Self::next) to tell.
     pub(in crate::machine) fn receive(&mut self, incoming: Incoming, now: Instant) -> Result<(), SpError> {
         match (&mut self.state, &self.policy) {

@@ -75,18 +75,10 @@ impl Answer {
             Self::Verified { entity, status } => (encode_status("VE", entity, status), None),
             Self::Sent { entity, status } => (encode_status("SS", entity, status), None),
             Self::Returned { id, entity, status, data } => {
-                let mut writer = begin_return("SF", id, entity, status, data.json_length());
-                let blob = data.write(&mut writer);
-                (writer.finish(), blob)
+                return encode_return("SF", id.as_json().as_bytes(), entity, status, None, data);
             }
             Self::ReturnedBlob { id, entity, status, meta, data } => {
-                let capacity = data.json_length() + meta.as_ref().map_or(0, |meta| meta.as_bytes().len());
-                let mut writer = begin_return("BS", id, entity, status, capacity);
-                if let Some(meta) = meta {
-                    writer.raw("m", meta);
-                }
-                let blob = data.write(&mut writer);
-                (writer.finish(), blob)
+                return encode_return("BS", id.as_json().as_bytes(), entity, status, meta.as_ref(), data);
             }
         };
         Packet::new(Method::Cs, Leg::Answer, Payload { json, blob })
@@ -97,31 +89,39 @@ impl Answer {
     /// # Errors
     /// When it is another packet, not JSON, of an unknown operation, or without what the operation needs.
     pub fn decode(packet: &Packet) -> Result<Self, DecodeError> {
+        Self::decode_of(packet, &|_| None)
+    }
+
+    /// As [`decode`](Self::decode), with ids that `known` has already.
+    pub(crate) fn decode_of(
+        packet: &Packet,
+        known: &dyn Fn(&str) -> Option<EntityId>,
+    ) -> Result<Self, DecodeError> {
         let payload = packet.expect(Method::Cs, Leg::Answer, "CSrs")?;
         let operation = Operation::read(Method::Cs, payload)?;
         Ok(match operation.name() {
             "CE" => {
                 let fields = operation.fields("CE")?;
                 // NSP 0.4.0 refuses with `i` null, later ones without `i`.
-                let result = match fields.get("i").map(serde_json::value::RawValue::get) {
+                let result = match fields.get("i") {
                     None | Some("null" | "false") => Err(Box::new(Failure::beside(&fields))),
-                    Some(_) => Ok(fields.entity()?),
+                    Some(_) => Ok(fields.entity_of(known)?),
                 };
                 Self::Created { id: fields.request_id()?, result }
             }
             "VE" => {
                 let fields = operation.fields("VE")?;
-                Self::Verified { entity: fields.entity()?, status: Status::read(&fields) }
+                Self::Verified { entity: fields.entity_of(known)?, status: Status::read(&fields) }
             }
             "SS" => {
                 let fields = operation.fields("SS")?;
-                Self::Sent { entity: fields.entity()?, status: Status::read(&fields) }
+                Self::Sent { entity: fields.entity_of(known)?, status: Status::read(&fields) }
             }
             "SF" => {
                 let fields = operation.fields("SF")?;
                 Self::Returned {
                     id: fields.request_id()?,
-                    entity: fields.entity()?,
+                    entity: fields.entity_of(known)?,
                     status: Status::read(&fields),
                     data: fields.data(),
                 }
@@ -130,7 +130,7 @@ impl Answer {
                 let fields = operation.fields("BS")?;
                 Self::ReturnedBlob {
                     id: fields.request_id()?,
-                    entity: fields.entity()?,
+                    entity: fields.entity_of(known)?,
                     status: Status::read(&fields),
                     meta: fields.raw("m"),
                     data: fields.data(),
@@ -148,17 +148,24 @@ fn encode_status(operation: &str, entity: &EntityId, status: &Status) -> Bytes {
     writer.finish()
 }
 
-fn begin_return(
+/// Writes what a function, or a blob function, has returned, from parts that belong to who answers.
+pub(crate) fn encode_return(
     operation: &str,
-    id: &RequestId,
+    id: &[u8],
     entity: &EntityId,
     status: &Status,
-    capacity: usize,
-) -> Writer {
+    meta: Option<&RawJson>,
+    data: &Data,
+) -> Packet {
+    let capacity = data.json_length() + meta.map_or(0, |meta| meta.as_bytes().len());
     let mut writer = Writer::operation(operation, 96 + capacity);
-    writer.raw("t", id.as_json()).text("i", entity.as_str());
+    writer.literal("t", id).text("i", entity.as_str());
     status.write(&mut writer);
-    writer
+    if let Some(meta) = meta {
+        writer.raw("m", meta);
+    }
+    let blob = data.write(&mut writer);
+    Packet::new(Method::Cs, Leg::Answer, Payload { json: writer.finish(), blob })
 }
 
 #[cfg(test)]

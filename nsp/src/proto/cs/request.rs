@@ -127,18 +127,10 @@ impl Request {
                 (writer.finish(), blob)
             }
             Self::Call { entity, function, id, data } => {
-                let mut writer = begin_call("SF", entity, function, id, data.json_length());
-                let blob = data.write(&mut writer);
-                (writer.finish(), blob)
+                return encode_call("SF", entity, function, id.as_json().as_bytes(), None, data);
             }
             Self::CallBlob { entity, function, id, meta, data } => {
-                let capacity = data.json_length() + meta.as_ref().map_or(0, |meta| meta.as_bytes().len());
-                let mut writer = begin_call("BS", entity, function, id, capacity);
-                let blob = data.write(&mut writer);
-                if let Some(meta) = meta {
-                    writer.raw("m", meta);
-                }
-                (writer.finish(), blob)
+                return encode_call("BS", entity, function, id.as_json().as_bytes(), meta.as_ref(), data);
             }
         };
         Packet::new(Method::Cs, Leg::Request, Payload { json, blob })
@@ -149,19 +141,27 @@ impl Request {
     /// # Errors
     /// When it is another packet, not JSON, of an unknown operation, or without what the operation needs.
     pub fn decode(packet: &Packet) -> Result<Self, DecodeError> {
+        Self::decode_of(packet, &|_| None)
+    }
+
+    /// As [`decode`](Self::decode), with ids that `known` has already.
+    pub(crate) fn decode_of(
+        packet: &Packet,
+        known: &dyn Fn(&str) -> Option<EntityId>,
+    ) -> Result<Self, DecodeError> {
         let payload = packet.expect(Method::Cs, Leg::Request, "CSrq")?;
         let operation = Operation::read(Method::Cs, payload)?;
         Ok(match operation.name() {
             "CE" => Self::Create(Box::new(Create::decode(&operation.fields("CE")?)?)),
-            "VE" => Self::Verify { entity: operation.fields("VE")?.entity()? },
+            "VE" => Self::Verify { entity: operation.fields("VE")?.entity_of(known)? },
             "SS" => {
                 let fields = operation.fields("SS")?;
-                Self::Send { entity: fields.entity()?, data: fields.data() }
+                Self::Send { entity: fields.entity_of(known)?, data: fields.data() }
             }
             "SF" => {
                 let fields = operation.fields("SF")?;
                 Self::Call {
-                    entity: fields.entity()?,
+                    entity: fields.entity_of(known)?,
                     function: fields.required_text("n")?.into_owned(),
                     id: fields.request_id()?,
                     data: fields.data(),
@@ -170,23 +170,36 @@ impl Request {
             "BS" => {
                 let fields = operation.fields("BS")?;
                 Self::CallBlob {
-                    entity: fields.entity()?,
+                    entity: fields.entity_of(known)?,
                     function: fields.required_text("n")?.into_owned(),
                     id: fields.request_id()?,
                     meta: fields.raw("m"),
                     data: fields.data(),
                 }
             }
-            "CS" => Self::Close { entity: operation.fields("CS")?.entity()? },
+            "CS" => Self::Close { entity: operation.fields("CS")?.entity_of(known)? },
             _ => return Err(operation.unknown()),
         })
     }
 }
 
-fn begin_call(operation: &str, entity: &EntityId, function: &str, id: &RequestId, capacity: usize) -> Writer {
+/// Writes a call of a function, or of a blob function, from parts that belong to who calls.
+pub(crate) fn encode_call(
+    operation: &str,
+    entity: &EntityId,
+    function: &str,
+    id: &[u8],
+    meta: Option<&RawJson>,
+    data: &Data,
+) -> Packet {
+    let capacity = data.json_length() + meta.map_or(0, |meta| meta.as_bytes().len());
     let mut writer = Writer::operation(operation, 96 + function.len() + capacity);
-    writer.text("i", entity.as_str()).text("n", function).raw("t", id.as_json());
-    writer
+    writer.text("i", entity.as_str()).text("n", function).literal("t", id);
+    let blob = data.write(&mut writer);
+    if let Some(meta) = meta {
+        writer.raw("m", meta);
+    }
+    Packet::new(Method::Cs, Leg::Request, Payload { json: writer.finish(), blob })
 }
 
 impl Create {
@@ -207,7 +220,7 @@ impl Create {
     }
 
     fn decode(fields: &Fields<'_>) -> Result<Self, DecodeError> {
-        let mode = match fields.get("m").map(serde_json::value::RawValue::get) {
+        let mode = match fields.get("m") {
             // Missing, or empty in JavaScript's sense, is the default; any other word is the other mode.
             None | Some("\"normal\"" | "\"\"" | "null" | "false" | "0") => Mode::Normal,
             Some(_) => Mode::Daemon,
