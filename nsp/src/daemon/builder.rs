@@ -71,6 +71,12 @@ pub enum BindError {
         /// The address.
         address: Address,
     },
+    /// Clients of NSP 0.4 are to come by frames, which have packets in them and no text.
+    #[error("there is no NSP 0.4 on {address}")]
+    NoText {
+        /// The address.
+        address: Address,
+    },
     /// A manifest says that only superusers may call a function, and it was not registered as such.
     #[error("the manifest of `{}` says that `{}` is secure, and it is not", .service.escape_debug(), .function.escape_debug())]
     NotSecure {

@@ -39,6 +39,7 @@ use super::shared::{Closed, Shared, Totals};
 use crate::carrier::{Carrier, Farewell};
 use crate::machine::daemon::{Config, RequestKey};
 use crate::machine::{self, Incoming, SpPolicy};
+use crate::proto::text::Dialect;
 use crate::proto::{EntityId, ca};
 use crate::secure::SystemRandom;
 
@@ -96,6 +97,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub(crate) struct Terms {
     pub(crate) sp: SpPolicy,
     pub(crate) weak_use: WeakUse,
+    /// What clients of NSP 0.4 speak, if there may be some.
+    pub(crate) text: Option<Dialect>,
 }
 
 impl Driver {
@@ -103,6 +106,7 @@ impl Driver {
         let config = Config {
             methods: shared.methods.clone(),
             sp: terms.sp,
+            text: terms.text,
             heartbeat: carrier.kind().has_heartbeat().then_some(shared.times.heartbeat),
             first_entity: shared.times.first_entity,
             request_timeout: shared.times.request,

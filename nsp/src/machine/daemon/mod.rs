@@ -159,7 +159,12 @@ impl Daemon {
             timers.set(now + period, Due::Heartbeat);
         }
         Self {
-            link: DaemonLink::new(config.methods.clone(), config.sp.clone()),
+            link: DaemonLink::new(
+                config.methods.clone(),
+                config.sp.clone(),
+                config.text,
+                config.limits.message,
+            ),
             config,
             random,
             entities: HashMap::new(),

@@ -257,9 +257,15 @@ impl Daemon {
     }
 
     pub(super) fn answer(&mut self, answer: cs::Answer) {
-        if self.send_packet(answer.encode()).is_err() {
-            debug_assert!(false, "CS is registered, and has room for a blob");
-        }
+        // CS is registered, and has room for a blob: only as the text of NSP 0.4 something cannot be said.
+        let Err(error) = self.send_packet(answer.encode()) else { return };
+        let (cs::Answer::Returned { id, entity, .. } | cs::Answer::ReturnedBlob { id, entity, .. }) = answer
+        else {
+            return;
+        };
+        let failure = Failure::new(code::INTERNAL, format!("Error: {error}"));
+        let status = Status::Failed(Box::new(failure));
+        let _ = self.send_packet(cs::Answer::Returned { id, entity, status, data: Data::None }.encode());
     }
 
     pub(super) fn send_packet(&mut self, packet: Packet) -> Result<(), EncodeError> {
