@@ -195,8 +195,13 @@ impl Door {
 async fn admit(arriving: Arriving, terms: Terms, daemon: Arc<Shared>, seat: Seat) {
     let peer = arriving.peer().clone();
     let handshake = async {
-        // Where nothing is to be computed nobody has to wait for those who compute.
-        let _permit = if arriving.has_handshake() { Some(daemon.seats.handshake().await) } else { None };
+        // Where nothing is to be computed nobody has to wait for those who compute, and who says nothing takes no place from those who do.
+        let _permit = if arriving.has_handshake() {
+            arriving.speaks().await;
+            Some(daemon.seats.handshake().await)
+        } else {
+            None
+        };
         Box::pin(arriving.handshake()).await
     };
     match tokio::time::timeout(daemon.limits.handshake_time, handshake).await {
