@@ -109,6 +109,9 @@ pub enum Ignored {
     /// It cannot be read.
     #[error(transparent)]
     Undecodable(#[from] DecodeError),
+    /// The carrier has passed over it: no packet, or too large for one.
+    #[error("a message that is no packet")]
+    NoPacket,
     /// It cannot be decrypted.
     #[error("a message that cannot be decrypted")]
     Unreadable,

@@ -65,6 +65,8 @@ pub(crate) struct Driver {
     armed: Option<Instant>,
     now: Instant,
     message_limit: usize,
+    /// How much the carrier has passed over that was no packet, as far as it is counted.
+    passed_over: u64,
     /// Entities have come or gone, or time has passed: after that a connection may be idle for long, and gives its memory back. Between calls it
     /// keeps it, because they would have to ask for it again.
     may_be_idle: bool,
@@ -138,6 +140,7 @@ impl Driver {
             armed: None,
             now,
             message_limit,
+            passed_over: 0,
             may_be_idle: false,
             stalled: None,
             phase: Phase::Open,
@@ -210,6 +213,7 @@ impl Driver {
                     Poll::Ready(Err(end)) => return Err(end.into()),
                 }
             }
+            self.count_passed_over(cx);
             self.write(cx)?;
             // Only a carrier that was read to its end wakes us. Where reading was held back, and is not any more, it has to go on.
             if is_all_read || *budget == 0 || !self.listens() || self.is_held_back() {
@@ -237,6 +241,18 @@ impl Driver {
         self.handle_events(cx);
         if let Err(offence) = received {
             self.close(offence.into());
+        }
+    }
+
+    /// What the carrier passes over by itself is a fault of the peer's like any other.
+    fn count_passed_over(&mut self, cx: &mut Context<'_>) {
+        while self.passed_over < self.carrier.skipped() && self.listens() {
+            self.passed_over += 1;
+            let counted = self.connection.with(|core| core.machine.passed_over());
+            self.handle_events(cx);
+            if let Err(offence) = counted {
+                self.close(offence.into());
+            }
         }
     }
 

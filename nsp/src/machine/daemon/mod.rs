@@ -29,7 +29,7 @@ use self::receive::with_text;
 use self::token::TokenQueue;
 use super::link::DaemonLink;
 use super::timers::Timers;
-use super::{Incoming, Outgoing};
+use super::{Ignored, Incoming, Outgoing};
 use crate::proto::{Data, EncodeError, EntityId, Failure, Packet, RawJson, RequestId, Status, au, ca, cs};
 use crate::secret::Token;
 use crate::secure::{Random, Strength};
@@ -354,16 +354,19 @@ impl Daemon {
             self.events.push_back(Event::Secured(strength));
         }
         while let Some(next) = self.link.next() {
-            let ignored = match next.and_then(|packet| self.receive_packet(&packet, now)) {
-                Ok(()) => continue,
-                Err(ignored) => ignored,
-            };
-            if self.is_fault(&ignored) {
-                return Err(Offence::TooManyFaults { count: self.faults, last: ignored });
+            if let Err(ignored) = next.and_then(|packet| self.receive_packet(&packet, now)) {
+                self.ignore(ignored)?;
             }
-            self.events.push_back(Event::Ignored(ignored));
         }
         Ok(())
+    }
+
+    /// Hears that the carrier has passed over something that is no packet.
+    ///
+    /// # Errors
+    /// An [`Offence`] when that was once too often: close the connection.
+    pub fn passed_over(&mut self) -> Result<(), Offence> {
+        self.ignore(Ignored::NoPacket)
     }
 
     /// The connection has ended: all its requests and questions expire, and all its entities are closed.

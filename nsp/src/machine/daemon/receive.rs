@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::{Asked, Daemon, Due, Event, Gift, Kind, Limits, QuestionKey, Request, RequestKey, Stage, code};
+use super::{
+    Asked, Daemon, Due, Event, Gift, Kind, Limits, Offence, QuestionKey, Request, RequestKey, Stage, code,
+};
 use crate::machine::Ignored;
 use crate::machine::held::Held;
 use crate::proto::{Data, EncodeError, EntityId, Failure, Method, Packet, RequestId, Status, au, ca, cs, gt};
@@ -234,15 +236,17 @@ impl Daemon {
     }
 
     /// Whether something that was ignored was one fault too many.
-    pub(super) const fn is_fault(&mut self, ignored: &Ignored) -> bool {
-        match ignored {
-            // These happen to the best: an answer that crossed ours, an entity that we closed.
-            Ignored::Unasked { .. } | Ignored::UnknownEntity { .. } => false,
-            _ => {
-                self.faults = self.faults.saturating_add(1);
-                self.faults > self.config.limits.faults
+    /// Passes over something, unless that was once too often.
+    pub(super) fn ignore(&mut self, ignored: Ignored) -> Result<(), Offence> {
+        // These happen to the best: an answer that crossed ours, an entity that we closed.
+        if !matches!(ignored, Ignored::Unasked { .. } | Ignored::UnknownEntity { .. }) {
+            self.faults = self.faults.saturating_add(1);
+            if self.faults > self.config.limits.faults {
+                return Err(Offence::TooManyFaults { count: self.faults, last: ignored });
             }
         }
+        self.events.push_back(Event::Ignored(ignored));
+        Ok(())
     }
 
     pub(super) fn question_id(&mut self) -> RequestId {
