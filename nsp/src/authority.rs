@@ -192,7 +192,7 @@ pub struct Access<'a> {
     pub service: &'a str,
     /// The function or event, where there is one.
     pub name: Option<&'a str>,
-    /// The user whose thing it is, where the service has said so: for grants on one's own.
+    /// The user whose thing it is, where the service [tells](crate::daemon::Service::owner_of): for grants on one's own. An empty one is nobody.
     pub owner: Option<&'a str>,
 }
 

@@ -57,9 +57,9 @@
 //! | [`Open`](nsp::authority::Action::Open) | nothing: whoever is granted anything of a service may open it, as without that they could not do it. A denial keeps it shut if it denies all verbs (`may = "*"`) on all functions, or on `@open` |
 //!
 //! `any` is whatever it concerns, and goes without saying; `own` is what belongs to the user. Whose it is, an
-//! [`Access`](nsp::authority::Access) says; where it does not, nothing is anybody's own, but for functions that are declared with `:own`. A daemon
-//! that asks before a function runs cannot know whose things it will touch: so declare functions that keep to the caller's own, and let the
-//! others be for those who may with any. A service that knows better asks [`Policies`] itself, with the owner.
+//! [`Access`](nsp::authority::Access) says: the service tells the daemon, function by function, with
+//! [`owner_of`](nsp::daemon::Service::owner_of). Where it does not, nothing is anybody's own, but for functions that are declared with `:own`, which say that they
+//! keep to what is the caller's. What the service tells goes before what is declared. A thing of nobody's is for those who may with any.
 //!
 //! # What comes back
 //!

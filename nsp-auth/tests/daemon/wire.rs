@@ -97,8 +97,18 @@ impl Wire {
 
     /// What a function gives, or its code.
     pub(crate) async fn call(&mut self, entity: &EntityId, function: &str) -> Result<Value, String> {
+        self.call_with(entity, function, &Value::Null).await
+    }
+
+    /// As [`call`](Self::call), with an argument.
+    pub(crate) async fn call_with(
+        &mut self,
+        entity: &EntityId,
+        function: &str,
+        argument: &Value,
+    ) -> Result<Value, String> {
         let id = self.id();
-        let data = Data::Json(RawJson::NULL);
+        let data = Data::Json(RawJson::of(argument).unwrap());
         let request =
             Request::Call { entity: entity.clone(), function: function.into(), id: id.clone(), data };
         self.say(request.encode()).await;

@@ -107,7 +107,7 @@ impl<T: Io> Carrier for Chunks<T> {
                     append(out, blob.clone());
                 }
             }
-            Outgoing::Sealed(message) => {
+            Outgoing::Sealed(message) | Outgoing::Text(message) => {
                 self.fits(message.len())?;
                 let out = self.transport.output();
                 chunk::encode_length(message.len(), out.small());

@@ -144,6 +144,12 @@ pub enum ConnectError {
         /// Where it was to go.
         address: Address,
     },
+    /// NSP 0.4 was asked for, and the frames of `nsp://` and `nsps://` have packets in them, no text.
+    #[error("there is no NSP 0.4 on {address}")]
+    NoText {
+        /// Where it was to go.
+        address: Address,
+    },
     /// It took too long.
     #[error("{address} did not answer within {after:?}")]
     TimedOut {
@@ -159,7 +165,7 @@ impl ConnectError {
     #[must_use]
     pub const fn is_permanent(&self) -> bool {
         match self {
-            Self::TlsSetup(_) | Self::Unsupported { .. } => true,
+            Self::TlsSetup(_) | Self::Unsupported { .. } | Self::NoText { .. } => true,
             Self::Tls(error) => error.is_permanent(),
             Self::Http(error) => error.is_permanent(),
             _ => false,

@@ -241,6 +241,7 @@ impl<T: Io> Carrier for Frames<T> {
                 append(out, message);
                 Ok(())
             }
+            Outgoing::Text(_) => Err(EncodeError::NoText),
             // nossock has pings of its own.
             Outgoing::Heartbeat => Ok(()),
         }

@@ -196,6 +196,17 @@ impl Arriving {
         self.address.is_tls() || matches!(self.address.carrier(), CarrierKind::WebSocket)
     }
 
+    /// Waits until the peer says something, or is gone. Who says nothing is then no reason for others to wait for their handshake.
+    ///
+    /// # Cancel safety
+    /// Nothing is read.
+    pub async fn speaks(&self) {
+        if let Stream::Tcp(stream) = &self.stream {
+            // A stream that fails is read by the handshake, which says so.
+            let _ = stream.peek(&mut [0]).await;
+        }
+    }
+
     /// Does what comes before the first packet.
     ///
     /// There is no limit of time but a second to tell a peer that it is refused: put a deadline around it, and accept the next

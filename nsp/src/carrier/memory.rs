@@ -64,7 +64,7 @@ fn lock(lane: &Mutex<Lane>) -> MutexGuard<'_, Lane> {
 fn size(message: &Outgoing) -> usize {
     match message {
         Outgoing::Packet(packet) => 4 + packet.payload.len(),
-        Outgoing::Sealed(bytes) => bytes.len(),
+        Outgoing::Sealed(bytes) | Outgoing::Text(bytes) => bytes.len(),
         Outgoing::Heartbeat => 2,
     }
 }
@@ -104,6 +104,7 @@ impl Carrier for Memory {
             match message {
                 Outgoing::Packet(packet) => return Poll::Ready(Ok(Incoming::Packet(packet))),
                 Outgoing::Sealed(bytes) => return Poll::Ready(Ok(Incoming::Sealed(bytes))),
+                Outgoing::Text(bytes) => return Poll::Ready(Ok(Incoming::Message(bytes))),
                 Outgoing::Heartbeat => {}
             }
         }

@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::error::CapacityError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, FrameHeader};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::frames::append;
 use super::transport::{Io, Room, Transport};
@@ -74,8 +74,8 @@ impl<T> WebSocket<T> {
     }
 
     /// Queues the head of a message whose bytes follow as they are: only a daemon may do so, clients have to mask.
-    fn write_head(&mut self, length: usize) {
-        let head = FrameHeader { opcode: OpCode::Data(Data::Binary), ..FrameHeader::default() };
+    fn write_head(&mut self, kind: Data, length: usize) {
+        let head = FrameHeader { opcode: OpCode::Data(kind), ..FrameHeader::default() };
         // Writing to memory does not fail.
         let _ = head.format(length as u64, self.transport.output().small());
     }
@@ -171,16 +171,20 @@ impl<T: Io> WebSocket<T> {
         Ok(())
     }
 
-    fn send(&mut self, message: Bytes) -> Result<(), EncodeError> {
+    fn send(&mut self, kind: Data, message: Bytes) -> Result<(), EncodeError> {
         self.fits(message.len())?;
         match self.side {
             Side::Daemon => {
-                self.write_head(message.len());
+                self.write_head(kind, message.len());
                 append(self.transport.output(), message);
             }
             Side::Client => {
                 let mut cx = Context::from_waker(std::task::Waker::noop());
-                self.with_codec(&mut cx, |codec, link| codec.write(link, Message::Binary(message)));
+                let message = match (kind, Utf8Bytes::try_from(message.clone())) {
+                    (Data::Text, Ok(text)) => Message::Text(text),
+                    _ => Message::Binary(message),
+                };
+                self.with_codec(&mut cx, |codec, link| codec.write(link, message));
             }
         }
         Ok(())
@@ -225,18 +229,20 @@ impl<T: Io> Carrier for WebSocket<T> {
                 if self.side == Side::Client {
                     let mut out = BytesMut::with_capacity(length);
                     packet.encode(&self.methods, &mut out)?;
-                    return self.send(out.freeze());
+                    return self.send(Data::Binary, out.freeze());
                 }
                 self.fits(length)?;
-                self.write_head(length);
+                self.write_head(Data::Binary, length);
                 let out = self.transport.output();
                 if let Some(blob) = packet.encode_head(&self.methods, out.small())? {
                     append(out, blob.clone());
                 }
                 Ok(())
             }
-            Outgoing::Sealed(message) => self.send(message),
-            Outgoing::Heartbeat => self.send(Bytes::from_static(HEARTBEAT)),
+            Outgoing::Sealed(message) => self.send(Data::Binary, message),
+            // A browser gives a page text only as what was sent as text.
+            Outgoing::Text(message) => self.send(Data::Text, message),
+            Outgoing::Heartbeat => self.send(Data::Binary, Bytes::from_static(HEARTBEAT)),
         }
     }
 

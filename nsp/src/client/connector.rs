@@ -19,6 +19,7 @@ use crate::carrier::{
 };
 use crate::machine::{SpMode, client as machine};
 use crate::proto::Methods;
+use crate::proto::text::Dialect;
 use crate::secure::Fingerprint;
 
 /// How to reach a daemon: from [`Client::connect`], to be awaited when all is said.
@@ -126,6 +127,15 @@ impl Connector {
         self
     }
 
+    /// Speaks the text of NSP 0.4, which daemons before 0.6 understand: on `noservice://`, `ws://` and `wss://`. It has no blobs, its questions do not
+    /// say for whom they are, and which of its three forms the daemon speaks has to be known.
+    ///
+    /// Without TLS or [SP](Self::sp) it is as open as NSP 0.5; SP is the same, and what it encrypts has no salt.
+    pub const fn dialect(mut self, dialect: Dialect) -> Self {
+        self.settings.machine.text = Some(dialect);
+        self
+    }
+
     /// Gives every call, send and request for a token this much time, waiting for a connection included. 10 s by default.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = timeout;
@@ -223,6 +233,9 @@ impl Connector {
     fn dialler(self) -> Result<(Dialler, Settings), DownReason> {
         let Self { address, mut settings } = self;
         let address = address?;
+        if settings.machine.text.is_some() && address.carrier() == CarrierKind::Frames {
+            return Err(ConnectError::NoText { address }.into());
+        }
         if address.is_tls() && settings.connect.tls.is_none() {
             // Made once: reading the roots of the system takes a while, and its connections resume each other's sessions.
             let builder = match address.carrier() {

@@ -265,7 +265,7 @@ fn take_outgoing(core: &mut Core, mut queued: usize, sending: &mut Vec<Outgoing>
     {
         queued += match &message {
             Outgoing::Packet(packet) => packet.payload.len(),
-            Outgoing::Sealed(bytes) => bytes.len(),
+            Outgoing::Sealed(bytes) | Outgoing::Text(bytes) => bytes.len(),
             Outgoing::Heartbeat => 0,
         };
         sending.push(message);

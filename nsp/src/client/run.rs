@@ -140,7 +140,8 @@ async fn hold(
     carrier: Box<dyn Carrier>,
     dialler: Option<&Dialler>,
 ) -> Result<(), DownReason> {
-    let config = plan(&shared.settings, &*carrier);
+    let mut config = plan(&shared.settings, &*carrier);
+    config.largest_text = carrier.largest_send();
     let machine = machine::Client::new(config, Box::new(SystemRandom), now());
     let largest = carrier.largest_send();
     shared.lock().connect(machine, largest);

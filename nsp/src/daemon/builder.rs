@@ -71,6 +71,20 @@ pub enum BindError {
         /// The address.
         address: Address,
     },
+    /// It is told whose the things of a function are, and there is no such function.
+    #[error("`{}` tells the owners of `{}`, and does not offer it", .service.escape_debug(), .function.escape_debug())]
+    NotOffered {
+        /// The service.
+        service: String,
+        /// The function.
+        function: String,
+    },
+    /// Clients of NSP 0.4 are to come by frames, which have packets in them and no text.
+    #[error("there is no NSP 0.4 on {address}")]
+    NoText {
+        /// The address.
+        address: Address,
+    },
     /// A manifest says that only superusers may call a function, and it was not registered as such.
     #[error("the manifest of `{}` says that `{}` is secure, and it is not", .service.escape_debug(), .function.escape_debug())]
     NotSecure {
@@ -236,9 +250,12 @@ impl DaemonBuilder {
         }
         let mut services = HashMap::new();
         let mut starts = Vec::new();
-        for Ready { runtime, on_start, not_secure } in self.services {
+        for Ready { runtime, on_start, not_secure, not_offered } in self.services {
             if let Some(function) = not_secure {
                 return Err(BindError::NotSecure { service: runtime.name.to_string(), function });
+            }
+            if let Some(function) = not_offered {
+                return Err(BindError::NotOffered { service: runtime.name.to_string(), function });
             }
             starts.push((Arc::clone(&runtime), on_start));
             if let Some(same) = services.insert(runtime.name.clone(), runtime) {

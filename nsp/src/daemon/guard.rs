@@ -70,8 +70,7 @@ impl Guard {
             // It was proved, and too long ago. What anybody may needs no proof, so nobody is asked for one.
             Err(Stale) => (None, true),
         };
-        let access = access(call, action, user.as_deref());
-        let Answer::Now(Some(permission)) = daemon.authority.permits(&access) else { return None };
+        let permission = permission_now(&*daemon.authority, call, action, user.as_deref())?;
         match permission {
             Permission::Granted { shows: None } => Some(Ok(Shown(None))),
             _ if is_stale => None,
@@ -93,7 +92,7 @@ impl Guard {
             Err(Stale) => call.entity.prove(Demand::Token).await.ok().and_then(|passed| passed.user),
         };
         let authority = &*daemon.authority;
-        match ask(authority, call, action, user.as_deref()).await {
+        match ask(authority, call, action, user.as_deref()).await? {
             Permission::Granted { shows } => return Ok(Shown(shows)),
             Permission::Denied if user.is_some() || call.entity.claimed_owner().is_none() => {
                 return Err(Fail::forbidden());
@@ -102,16 +101,68 @@ impl Guard {
         }
         // Nobody may; perhaps the owner may, once it is known that it is them.
         let user = call.entity.prove(Demand::Token).await?.user;
-        match ask(authority, call, action, user.as_deref()).await {
+        match ask(authority, call, action, user.as_deref()).await? {
             Permission::Granted { shows } => Ok(Shown(shows)),
             Permission::Denied => Err(Fail::forbidden()),
         }
     }
 }
 
-async fn ask(authority: &dyn Authority, call: &Call, action: Action, user: Option<&str>) -> Permission {
+/// What the authority says at once; `None` when it does not, or when it depends on the owner.
+fn permission_now(
+    authority: &dyn Authority,
+    call: &Call,
+    action: Action,
+    user: Option<&str>,
+) -> Option<Permission> {
     let access = access(call, action, user);
-    authority.permits(&access).await
+    let permission = |access: &Access<'_>| match authority.permits(access) {
+        Answer::Now(permission) => permission,
+        Answer::Later(_) => None,
+    };
+    if call.entity.0.service.owners(call).is_none() {
+        return permission(&access);
+    }
+    let (theirs, ours) = (access.owner(NOBODY), user.map(|user| access.owner(user)));
+    let theirs = permission(&theirs)?;
+    match ours {
+        Some(ours) => settled(permission(&ours)?, theirs).ok(),
+        None => Some(theirs),
+    }
+}
+
+async fn ask(
+    authority: &dyn Authority,
+    call: &Call,
+    action: Action,
+    user: Option<&str>,
+) -> Result<Permission, Fail> {
+    let access = access(call, action, user);
+    let Some(owners) = call.entity.0.service.owners(call) else {
+        return Ok(authority.permits(&access).await);
+    };
+    let theirs = authority.permits(&access.owner(NOBODY)).await;
+    let Some(user) = user else { return Ok(theirs) };
+    let ours = authority.permits(&access.owner(user)).await;
+    match settled(ours, theirs) {
+        Ok(permission) => Ok(permission),
+        Err((ours, theirs)) => {
+            let owner = owners.owner(call).await?;
+            Ok(if owner.as_deref() == Some(user) { ours } else { theirs })
+        }
+    }
+}
+
+/// Whose things are for who may with any, and for nobody else.
+const NOBODY: &str = "";
+
+/// What may be done whoever owns it; both sides if it depends on that. A policy may grant one's own, or show more of it, or deny nothing but that.
+fn settled(ours: Permission, theirs: Permission) -> Result<Permission, (Permission, Permission)> {
+    match (&ours, &theirs) {
+        (Permission::Granted { shows: None }, Permission::Granted { shows: None })
+        | (Permission::Denied, Permission::Denied) => Ok(theirs),
+        _ => Err((ours, theirs)),
+    }
 }
 
 fn access<'a>(call: &'a Call, action: Action, user: Option<&'a str>) -> Access<'a> {

@@ -12,9 +12,10 @@ use super::driver::Terms;
 use super::limits::Limits;
 use super::seats::Seat;
 use super::shared::{Shared, Totals};
-use crate::carrier::{self, Address, Arriving, ListenOptions, Listener};
+use crate::carrier::{self, Address, Arriving, CarrierKind, ListenOptions, Listener};
 use crate::machine::SpPolicy;
 use crate::proto::Methods;
+use crate::proto::text::Dialect;
 use crate::secure::{ServerKey, WeakSeeds};
 
 /// One address to listen at, with what goes for those who come there.
@@ -45,6 +46,7 @@ pub struct Listen {
     weak_use: WeakUse,
     is_plaintext_allowed: bool,
     origins: Vec<String>,
+    text: Option<Dialect>,
 }
 
 /// How long a client may take for SP. The original waits for ever.
@@ -61,6 +63,7 @@ impl Listen {
             weak_use: WeakUse::NoSecrets,
             is_plaintext_allowed: false,
             origins: Vec::new(),
+            text: None,
         }
     }
 
@@ -103,13 +106,23 @@ impl Listen {
         self
     }
 
+    /// Serves clients of NSP 0.4 too, which speak text: on `noservice://`, `ws://` and `wss://`. They are told from the others by the first byte that they send;
+    /// which of the three forms of NSP 0.4 it is, cannot be told, and has to be known. The last of them is the default of [`Dialect`].
+    ///
+    /// They have no blobs: a blob event does not reach them and is counted as dropped, a blob for a result is answered with a failure. Under SP
+    /// they send a seed that can be guessed: see [`legacy_clients`](Self::legacy_clients).
+    pub const fn nsp_04(mut self, dialect: Dialect) -> Self {
+        self.text = Some(dialect);
+        self
+    }
+
     /// What it demands of those who come.
     fn terms(&self) -> Terms {
         let sp = match &self.key {
             Some(key) => SpPolicy::Required { key: Arc::clone(key), weak: self.weak_seeds, timeout: SP_TIME },
             None => SpPolicy::Off,
         };
-        Terms { sp, weak_use: self.weak_use }
+        Terms { sp, weak_use: self.weak_use, text: self.text }
     }
 }
 
@@ -137,6 +150,9 @@ impl Door {
             || listen.is_plaintext_allowed;
         if !is_protected {
             return Err(BindError::Unprotected { address });
+        }
+        if listen.text.is_some() && address.carrier() == CarrierKind::Frames {
+            return Err(BindError::NoText { address });
         }
         let terms = listen.terms();
         let tls = listen.tls.filter(|_| address.is_tls());
@@ -179,8 +195,13 @@ impl Door {
 async fn admit(arriving: Arriving, terms: Terms, daemon: Arc<Shared>, seat: Seat) {
     let peer = arriving.peer().clone();
     let handshake = async {
-        // Where nothing is to be computed nobody has to wait for those who compute.
-        let _permit = if arriving.has_handshake() { Some(daemon.seats.handshake().await) } else { None };
+        // Where nothing is to be computed nobody has to wait for those who compute, and who says nothing takes no place from those who do.
+        let _permit = if arriving.has_handshake() {
+            arriving.speaks().await;
+            Some(daemon.seats.handshake().await)
+        } else {
+            None
+        };
         Box::pin(arriving.handshake()).await
     };
     match tokio::time::timeout(daemon.limits.handshake_time, handshake).await {

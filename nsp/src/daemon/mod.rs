@@ -24,7 +24,7 @@
 //! does one that sends too much.
 //!
 //! **Who may do what** is the [`Authority`](crate::authority::Authority)'s to say. It is asked when an entity comes, calls, or sends; who claims an owner is
-//! asked to prove it when it would not get in otherwise. A [secure function](Service::secure_function) demands a superuser, whatever the policy.
+//! asked to prove it when it would not get in otherwise. Where it is up to the owner of a thing, the service [tells](Service::owner_of) whose it is. A [secure function](Service::secure_function) demands a superuser, whatever the policy.
 //!
 //! ```text
 //!  Daemon ── Service ── Function, Hook ── FromCall: Json, Blob, Entity, …        service, handler, extract
@@ -49,6 +49,7 @@ mod limits;
 mod listen;
 pub mod manifest;
 mod outbox;
+mod owner;
 mod proof;
 mod seats;
 mod service;
@@ -71,6 +72,7 @@ pub use limits::Limits;
 pub use listen::Listen;
 pub use manifest::{FunctionManifest, Manifest};
 pub use outbox::Overflow;
+pub use owner::{IntoOwner, OwnerOf};
 pub use proof::{Passed, ProveError};
 pub use service::Service;
 pub use shared::{Closed, Stats};

@@ -144,7 +144,7 @@ impl Outbox {
 fn bytes_of(message: &Outgoing) -> usize {
     match message {
         Outgoing::Packet(packet) => packet.payload.len(),
-        Outgoing::Sealed(bytes) => bytes.len(),
+        Outgoing::Sealed(bytes) | Outgoing::Text(bytes) => bytes.len(),
         Outgoing::Heartbeat => 0,
     }
 }

@@ -10,6 +10,7 @@ use super::guard::Guard;
 use super::handler::{Endpoint, Function, FunctionEndpoint, Hook, HookEndpoint};
 use super::manifest::{FunctionManifest, Manifest, Shape};
 use super::outbox::Overflow;
+use super::owner::{OwnerOf, Owners, OwnersOf};
 use crate::authority::Action;
 use crate::machine::check::Demand;
 use crate::machine::numbered::NameMap;
@@ -58,6 +59,8 @@ pub(crate) struct Runtime {
     pub(crate) name: Box<str>,
     functions: NameMap<Box<str>, Offered>,
     blob_functions: NameMap<Box<str>, Offered>,
+    /// Who tells whose the things are that a function is about.
+    owners: HashMap<Box<str>, Box<dyn Owners>>,
     pub(crate) on_connect: Arc<dyn Endpoint>,
     pub(crate) on_data: Arc<dyn Endpoint>,
     pub(crate) on_close: Option<Arc<dyn Endpoint>>,
@@ -80,6 +83,8 @@ pub(crate) struct Ready {
     pub(crate) on_start: Vec<Box<dyn FnOnce(Emitter) + Send>>,
     /// A function that the manifest says is secure, and that is not.
     pub(crate) not_secure: Option<String>,
+    /// A function whose owners are told, and that is not offered.
+    pub(crate) not_offered: Option<String>,
 }
 
 impl Service<()> {
@@ -98,6 +103,7 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
         let runtime = Runtime {
             functions: NameMap::default(),
             blob_functions: NameMap::default(),
+            owners: HashMap::new(),
             on_connect: Arc::new(HookEndpoint::<_, _, ()>::new(nothing, (), Guard::on(Action::Open))),
             on_data: Arc::new(HookEndpoint::<_, _, ()>::new(nothing, (), Guard::on(Action::Send))),
             on_close: None,
@@ -127,6 +133,32 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
     /// Offers a function that is called with a blob to superusers alone, as [`secure_function`](Self::secure_function).
     pub fn secure_blob_function<Args: 'static>(self, name: &str, handler: impl Function<S, Args>) -> Self {
         self.offer_blob(name, handler, Guard::on(Action::Call).demanding(Demand::Superuser), true)
+    }
+
+    /// Tells whose the thing is that a call of a function is about, for a policy that grants somebody [their own](crate::authority::Access::owner).
+    ///
+    /// It takes what the function takes, and gives the user's name; `None` is nobody's. It is asked before the function runs, and only where it makes a
+    /// difference: not where the caller may with any, or with none, or is nobody. An error is the answer to the call.
+    ///
+    /// ```
+    /// use nsp::daemon::{Fail, Json, Service, State};
+    /// # #[derive(Clone)] struct Notes;
+    /// # impl Notes {
+    /// #     async fn owner(&self, _: u64) -> Option<String> { None }
+    /// #     async fn remove(&self, _: u64) {}
+    /// # }
+    /// let notes = Service::with_state("Notes", Notes)
+    ///     .function("remove", async |Json(id): Json<u64>, State(notes): State<Notes>| notes.remove(id).await)
+    ///     .owner_of("remove", async |Json(id): Json<u64>, State(notes): State<Notes>| notes.owner(id).await);
+    /// # let _ = notes;
+    /// ```
+    ///
+    /// Between the question and the function the thing may change hands: a function for which that matters looks again. One that is not offered
+    /// cannot have owners: the daemon does not begin.
+    pub fn owner_of<Args: 'static>(mut self, function: &str, owner: impl OwnerOf<S, Args>) -> Self {
+        let owners = Box::new(OwnersOf::new(owner, self.state.clone()));
+        self.runtime.owners.insert(function.into(), owners);
+        self
     }
 
     /// Looks at each entity that comes, before anything else of it is served. An error sends it away.
@@ -239,7 +271,10 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
                 }
             }
         }
-        Ready { runtime: Arc::new(runtime), on_start: self.on_start, not_secure }
+        let is_offered =
+            |name: &str| runtime.functions.contains_key(name) || runtime.blob_functions.contains_key(name);
+        let not_offered = runtime.owners.keys().find(|name| !is_offered(name)).map(ToString::to_string);
+        Ready { runtime: Arc::new(runtime), on_start: self.on_start, not_secure, not_offered }
     }
 }
 
@@ -247,6 +282,16 @@ impl Runtime {
     /// The function that a call is for.
     pub(crate) fn find(&self, kind: CallKind, name: &str) -> Option<&Arc<dyn Endpoint>> {
         self.offered(kind, name).map(|offered| &offered.endpoint)
+    }
+
+    /// Who tells whose the thing is that a call is about.
+    pub(crate) fn owners(&self, call: &Call) -> Option<&dyn Owners> {
+        match call.kind {
+            CallKind::Function | CallKind::BlobFunction => {
+                self.owners.get(&*call.name).map(|owners| &**owners)
+            }
+            _ => None,
+        }
     }
 
     fn offered(&self, kind: CallKind, name: &str) -> Option<&Offered> {

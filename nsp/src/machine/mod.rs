@@ -68,6 +68,8 @@ pub enum Outgoing {
     Packet(Packet),
     /// An encrypted message.
     Sealed(Bytes),
+    /// A message of NSP 0.4, in clear or encrypted: text, to be sent as it is.
+    Text(Bytes),
     /// The heartbeat of binary carriers.
     Heartbeat,
 }
@@ -80,7 +82,7 @@ impl Outgoing {
     pub fn encode(&self, methods: &Methods, out: &mut BytesMut) -> Result<(), EncodeError> {
         match self {
             Self::Packet(packet) => return packet.encode(methods, out),
-            Self::Sealed(message) => out.extend_from_slice(message),
+            Self::Sealed(message) | Self::Text(message) => out.extend_from_slice(message),
             Self::Heartbeat => out.extend_from_slice(HEARTBEAT),
         }
         Ok(())
@@ -93,7 +95,7 @@ impl Outgoing {
     pub fn encode_chunk(&self, methods: &Methods, out: &mut BytesMut) -> Result<(), EncodeError> {
         match self {
             Self::Packet(packet) => return chunk::encode(packet, methods, out),
-            Self::Sealed(message) => chunk::encode_bytes(message, out),
+            Self::Sealed(message) | Self::Text(message) => chunk::encode_bytes(message, out),
             Self::Heartbeat => chunk::encode_bytes(HEARTBEAT, out),
         }
         Ok(())
@@ -107,6 +109,9 @@ pub enum Ignored {
     /// It cannot be read.
     #[error(transparent)]
     Undecodable(#[from] DecodeError),
+    /// The carrier has passed over it: no packet, or too large for one.
+    #[error("a message that is no packet")]
+    NoPacket,
     /// It cannot be decrypted.
     #[error("a message that cannot be decrypted")]
     Unreadable,

@@ -256,6 +256,9 @@ pub enum EncodeError {
         /// What is missing there.
         reason: &'static str,
     },
+    /// It is a text of NSP 0.4, and the carrier takes packets only.
+    #[error("a carrier of packets has no room for the text of NSP 0.4")]
+    NoText,
 }
 
 #[cfg(test)]

@@ -90,6 +90,12 @@ impl Cipher {
         STANDARD.encode(iv) + &STANDARD.encode(text)
     }
 
+    /// Length of what becomes of a message of NSP 0.4 of `plain` bytes.
+    #[must_use]
+    pub const fn sealed_text_length(plain: usize) -> usize {
+        BLOCK.div_ceil(3) * 4 + padded(plain).div_ceil(3) * 4
+    }
+
     /// Decrypts a message of NSP 0.4.
     ///
     /// # Errors
@@ -298,6 +304,7 @@ mod tests {
         let message = br#"{"m":"GT","s":"rs","d":{"s":"Fail"}}"#;
         let sealed = cipher.seal_text(&mut SystemRandom, message);
         assert_eq!(sealed.find("=="), Some(22));
+        assert_eq!(sealed.len(), Cipher::sealed_text_length(message.len()));
         assert_eq!(cipher.open_text(sealed.as_bytes()).unwrap(), &message[..]);
         assert!(cipher.open_text(b"short").is_err());
         assert!(cipher.open_text(&sealed.as_bytes()[..30]).is_err());

@@ -8,6 +8,9 @@ mod entities;
 mod functions;
 mod life;
 mod proofs;
+#[allow(dead_code, reason = "each story uses its own part of it")]
+mod raw;
+mod rows;
 mod sockets;
 #[allow(dead_code, reason = "each story uses its own part of it")]
 mod wire;

@@ -51,7 +51,7 @@ impl Served {
     }
 
     fn host(&self) -> String {
-        self.addresses[0].split("://").last().unwrap().to_owned()
+        self.addresses[0].split("://").last().unwrap().trim_end_matches('/').to_owned()
     }
 }
 
@@ -176,6 +176,26 @@ async fn handshake_that_is_never_made_is_given_up() {
         assert_eq!(stream.read(&mut [0; 16]).await.unwrap_or(0), 0, "{address}");
     }
     assert_eq!(served.handle.stats().refused, 2);
+}
+
+#[tokio::test]
+async fn who_says_nothing_keeps_nobody_from_the_handshake() {
+    let limits = Limits { handshakes: 2, ..Limits::default() };
+    let fresh = limits.fresh_per_address;
+    assert!(fresh * 4 <= Limits::default().handshakes, "one address cannot take them all by beginning");
+    let (server, client) = tls();
+    let options = ConnectOptions { tls: Some(client), ..ConnectOptions::default() };
+    for listen in [Listen::on("nsps://127.0.0.1:0").tls(server), Listen::on("ws://127.0.0.1:0")] {
+        let served = Served::at([listen], limits.clone()).await;
+        let mut silent = Vec::new();
+        for _ in 0..fresh - 4 {
+            silent.push(TcpStream::connect(served.host()).await.unwrap());
+        }
+        let address = &served.addresses[0];
+        let opened = async { dial(address, &options).await.open("Echo").await };
+        let opened = tokio::time::timeout(Duration::from_secs(5), opened).await;
+        assert!(opened.is_ok(), "{address}: it waited for those who say nothing");
+    }
 }
 
 #[tokio::test]

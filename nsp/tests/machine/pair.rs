@@ -90,7 +90,7 @@ impl Pair {
                 let kind = nsp::proto::frame::Kind::Bytes;
                 Received::from_frame(SEALED, kind, body.clone()).unwrap().into()
             }
-            Outgoing::Heartbeat => panic!("frames have no heartbeat"),
+            Outgoing::Heartbeat | Outgoing::Text(_) => panic!("frames have neither"),
         }
     }
 

@@ -122,7 +122,7 @@ impl<'a> Replay<'a> {
                     let plain = self.cipher.as_ref().unwrap().open(message).unwrap();
                     Packet::decode(plain, &Methods::default()).unwrap()
                 }
-                Outgoing::Heartbeat => panic!("a client has no heartbeat"),
+                Outgoing::Heartbeat | Outgoing::Text(_) => panic!("a client of NSP 0.5 has neither"),
             };
             self.said.push_back(packet);
         }

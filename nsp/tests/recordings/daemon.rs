@@ -231,6 +231,7 @@ impl<'a> Replay<'a> {
                 let said = match outgoing {
                     Outgoing::Heartbeat => Said::Heartbeat,
                     Outgoing::Packet(packet) => Said::Packet(packet),
+                    Outgoing::Text(_) => panic!("nobody here speaks NSP 0.4"),
                     Outgoing::Sealed(message) => {
                         let plain = self.cipher.as_ref().unwrap().open(message).unwrap();
                         Said::Packet(Packet::decode(plain, &Methods::default()).unwrap())

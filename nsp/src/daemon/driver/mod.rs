@@ -39,6 +39,7 @@ use crate::carrier::{Carrier, Farewell};
 use crate::machine::daemon::{Config, Event, RequestKey};
 use crate::machine::numbered::{NameMap, NumberMap};
 use crate::machine::{self, Incoming, SpPolicy};
+use crate::proto::text::Dialect;
 use crate::proto::{EntityId, ca};
 use crate::secure::SystemRandom;
 
@@ -64,6 +65,8 @@ pub(crate) struct Driver {
     armed: Option<Instant>,
     now: Instant,
     message_limit: usize,
+    /// How much the carrier has passed over that was no packet, as far as it is counted.
+    passed_over: u64,
     /// Entities have come or gone, or time has passed: after that a connection may be idle for long, and gives its memory back. Between calls it
     /// keeps it, because they would have to ask for it again.
     may_be_idle: bool,
@@ -96,6 +99,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub(crate) struct Terms {
     pub(crate) sp: SpPolicy,
     pub(crate) weak_use: WeakUse,
+    /// What clients of NSP 0.4 speak, if there may be some.
+    pub(crate) text: Option<Dialect>,
 }
 
 impl Driver {
@@ -103,6 +108,7 @@ impl Driver {
         let config = Config {
             methods: shared.methods.clone(),
             sp: terms.sp,
+            text: terms.text,
             heartbeat: carrier.kind().has_heartbeat().then_some(shared.times.heartbeat),
             first_entity: shared.times.first_entity,
             request_timeout: shared.times.request,
@@ -134,6 +140,7 @@ impl Driver {
             armed: None,
             now,
             message_limit,
+            passed_over: 0,
             may_be_idle: false,
             stalled: None,
             phase: Phase::Open,
@@ -206,6 +213,7 @@ impl Driver {
                     Poll::Ready(Err(end)) => return Err(end.into()),
                 }
             }
+            self.count_passed_over(cx);
             self.write(cx)?;
             // Only a carrier that was read to its end wakes us. Where reading was held back, and is not any more, it has to go on.
             if is_all_read || *budget == 0 || !self.listens() || self.is_held_back() {
@@ -243,6 +251,18 @@ impl Driver {
         }
         if let Err(offence) = received {
             self.close(offence.into());
+        }
+    }
+
+    /// What the carrier passes over by itself is a fault of the peer's like any other.
+    fn count_passed_over(&mut self, cx: &mut Context<'_>) {
+        while self.passed_over < self.carrier.skipped() && self.listens() {
+            self.passed_over += 1;
+            let counted = self.connection.with(|core| core.machine.passed_over());
+            self.handle_events(cx);
+            if let Err(offence) = counted {
+                self.close(offence.into());
+            }
         }
     }
 

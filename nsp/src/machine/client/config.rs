@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::machine::SpMode;
 use crate::proto::Methods;
+use crate::proto::text::Dialect;
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
@@ -11,6 +12,10 @@ use crate::proto::Methods;
 pub struct Config {
     /// The methods it speaks.
     pub methods: Methods,
+    /// As which text of NSP 0.4 it speaks, on a carrier of whole messages. `None` is NSP 0.5.
+    pub text: Option<Dialect>,
+    /// Most bytes of a message of NSP 0.4, encrypted. What there is of NSP 0.5, the carrier looks at.
+    pub largest_text: usize,
     /// What it wants of SP.
     pub sp: SpMode,
     /// How long it waits for the daemon to ask for SP. 5 s: a round trip and a daemon that is busy.
@@ -29,6 +34,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             methods: Methods::default(),
+            text: None,
+            largest_text: usize::MAX,
             sp: SpMode::default(),
             sp_wait: Duration::from_secs(5),
             secrets: Secrets::default(),

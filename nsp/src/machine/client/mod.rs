@@ -25,7 +25,7 @@ pub use self::event::{
     ActivityKey, CallError, CallKey, Declined, Event, OpenError, QuestionKey, Reply, RequestError,
 };
 use self::tokens::Tokens;
-use super::link::{Arrived, ClientLink, SendError};
+use super::link::{Arrived, ClientLink, Form, SendError};
 use super::numbered::NumberMap;
 use super::timers::Timers;
 use super::{Incoming, Outgoing, SpError};
@@ -109,8 +109,10 @@ impl Client {
     /// Begins a connection that has just been made.
     #[must_use]
     pub fn new(config: Config, random: Box<dyn Random>, now: Instant) -> Self {
+        let form =
+            config.text.map_or(Form::Binary, |dialect| Form::Text { dialect, largest: config.largest_text });
         Self {
-            link: ClientLink::new(config.methods.clone(), config.sp, config.sp_wait, now),
+            link: ClientLink::new(config.methods.clone(), form, config.sp, config.sp_wait, now),
             config,
             random,
             activities: Activities::default(),

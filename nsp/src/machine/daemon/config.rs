@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::machine::SpPolicy;
 use crate::proto::Methods;
+use crate::proto::text::Dialect;
 
 /// How a daemon behaves towards one client.
 #[derive(Debug, Clone)]
@@ -13,6 +14,8 @@ pub struct Config {
     pub methods: Methods,
     /// What it demands of SP.
     pub sp: SpPolicy,
+    /// Whether clients of NSP 0.4 are served, and which of its forms they speak. They are told apart by their first byte, on carriers of whole messages.
+    pub text: Option<Dialect>,
     /// How often it sends a heartbeat; `None` on carriers that look after themselves. 60 s on the others, as the original.
     pub heartbeat: Option<Duration>,
     /// How long a client may be connected without an entity. 30 s: time to log in by hand is not needed for that.
@@ -30,6 +33,7 @@ impl Default for Config {
         Self {
             methods: Methods::default(),
             sp: SpPolicy::default(),
+            text: None,
             heartbeat: None,
             first_entity: Duration::from_secs(30),
             request_timeout: Duration::from_secs(240),

@@ -162,7 +162,12 @@ impl Daemon {
             timers.set(now + period, Due::Heartbeat);
         }
         Self {
-            link: DaemonLink::new(config.methods.clone(), config.sp.clone()),
+            link: DaemonLink::new(
+                config.methods.clone(),
+                config.sp.clone(),
+                config.text,
+                config.limits.message,
+            ),
             config,
             random,
             entities: NameMap::default(),
@@ -260,16 +265,18 @@ impl Daemon {
             Err(failure) => (Status::Failed(with_text(failure, "Fail")), Gift::default()),
         };
         let Gift { meta, data } = gift;
-        let answer = match kind {
-            Kind::Call { entity, id } => {
-                cs::encode_return("SF", id.as_bytes(), &entity, &status, None, &data)
-            }
-            Kind::CallBlob { entity, id } => {
-                cs::encode_return("BS", id.as_bytes(), &entity, &status, meta.as_ref(), &data)
-            }
+        let (operation, entity, id, meta) = match &kind {
+            Kind::Call { entity, id } => ("SF", entity, id.as_bytes(), None),
+            Kind::CallBlob { entity, id } => ("BS", entity, id.as_bytes(), meta.as_ref()),
             Kind::Create { .. } | Kind::Verify { .. } => return,
         };
-        self.send_answer(answer);
+        let answer = cs::encode_return(operation, id, entity, &status, meta, &data);
+        // CS is registered, and has room for a blob: only as the text of NSP 0.4 something cannot be said.
+        if let Err(error) = self.send_packet(answer) {
+            let failure = Failure::new(code::INTERNAL, format!("Error: {error}"));
+            let status = Status::Failed(Box::new(failure));
+            let _ = self.send_packet(cs::encode_return("SF", id, entity, &status, None, &Data::None));
+        }
     }
 
     /// Answers [`Event::Token`]: with `None` when password or user are wrong. Answers leave in the order of the requests.
@@ -365,12 +372,18 @@ impl Daemon {
     }
 
     fn take(&mut self, read: Result<Packet, Ignored>, now: Instant) -> Result<(), Offence> {
-        let Err(ignored) = read.and_then(|packet| self.receive_packet(&packet, now)) else { return Ok(()) };
-        if self.is_fault(&ignored) {
-            return Err(Offence::TooManyFaults { count: self.faults, last: ignored });
+        match read.and_then(|packet| self.receive_packet(&packet, now)) {
+            Ok(()) => Ok(()),
+            Err(ignored) => self.ignore(ignored),
         }
-        self.events.push_back(Event::Ignored(ignored));
-        Ok(())
+    }
+
+    /// Hears that the carrier has passed over something that is no packet.
+    ///
+    /// # Errors
+    /// An [`Offence`] when that was once too often: close the connection.
+    pub fn passed_over(&mut self) -> Result<(), Offence> {
+        self.ignore(Ignored::NoPacket)
     }
 
     /// The connection has ended: all its requests and questions expire, and all its entities are closed.

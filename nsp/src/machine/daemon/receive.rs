@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{
-    Asked, Daemon, Due, Event, Gift, KeptId, Kind, Limits, QuestionKey, Request, RequestKey, Stage, code,
+    Asked, Daemon, Due, Event, Gift, KeptId, Kind, Limits, Offence, QuestionKey, Request, RequestKey, Stage, code,
 };
 use crate::machine::Ignored;
 use crate::machine::held::Held;
@@ -241,16 +241,17 @@ impl Daemon {
         }
     }
 
-    /// Whether something that was ignored was one fault too many.
-    pub(super) const fn is_fault(&mut self, ignored: &Ignored) -> bool {
-        match ignored {
-            // These happen to the best: an answer that crossed ours, an entity that we closed.
-            Ignored::Unasked { .. } | Ignored::UnknownEntity { .. } => false,
-            _ => {
-                self.faults = self.faults.saturating_add(1);
-                self.faults > self.config.limits.faults
+    /// Passes over something, unless that was once too often.
+    pub(super) fn ignore(&mut self, ignored: Ignored) -> Result<(), Offence> {
+        // These happen to the best: an answer that crossed ours, an entity that we closed.
+        if !matches!(ignored, Ignored::Unasked { .. } | Ignored::UnknownEntity { .. }) {
+            self.faults = self.faults.saturating_add(1);
+            if self.faults > self.config.limits.faults {
+                return Err(Offence::TooManyFaults { count: self.faults, last: ignored });
             }
         }
+        self.events.push_back(Event::Ignored(ignored));
+        Ok(())
     }
 
     pub(super) fn question_id(&mut self) -> RequestId {
@@ -265,13 +266,15 @@ impl Daemon {
     }
 
     pub(super) fn answer(&mut self, answer: cs::Answer) {
-        self.send_answer(answer.encode());
-    }
-
-    pub(super) fn send_answer(&mut self, answer: Packet) {
-        if self.send_packet(answer).is_err() {
-            debug_assert!(false, "CS is registered, and has room for a blob");
-        }
+        // CS is registered, and has room for a blob: only as the text of NSP 0.4 something cannot be said.
+        let Err(error) = self.send_packet(answer.encode()) else { return };
+        let (cs::Answer::Returned { id, entity, .. } | cs::Answer::ReturnedBlob { id, entity, .. }) = answer
+        else {
+            return;
+        };
+        let failure = Failure::new(code::INTERNAL, format!("Error: {error}"));
+        let status = Status::Failed(Box::new(failure));
+        let _ = self.send_packet(cs::Answer::Returned { id, entity, status, data: Data::None }.encode());
     }
 
     pub(super) fn send_packet(&mut self, packet: Packet) -> Result<(), EncodeError> {

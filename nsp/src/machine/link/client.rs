@@ -3,17 +3,16 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-
-use super::{Held, SpError, SpMode, admit};
+use super::{Form, Held, SpError, SpMode, admit};
 use crate::machine::{Ignored, Incoming, Outgoing};
-use crate::proto::{EncodeError, HEARTBEAT, Leg, Method, Methods, Packet, Side, sp};
+use crate::proto::{EncodeError, Method, Methods, Packet, Side, sp};
 use crate::secure::{Cipher, PublicKey, Random, answer};
 
 /// The client's half of a link.
 #[derive(Debug)]
 pub(in crate::machine) struct ClientLink {
     methods: Methods,
+    form: Form,
     state: State,
     held: Held<Packet>,
     outgoing: VecDeque<Outgoing>,
@@ -29,17 +28,22 @@ enum State {
 
 impl ClientLink {
     /// Begins a connection. Unless SP is left to the daemon, a probe goes out that makes it ask.
-    pub(in crate::machine) fn new(methods: Methods, mode: SpMode, wait: Duration, now: Instant) -> Self {
+    pub(in crate::machine) fn new(
+        methods: Methods,
+        form: Form,
+        mode: SpMode,
+        wait: Duration,
+        now: Instant,
+    ) -> Self {
         let mut outgoing = VecDeque::new();
         let state = match mode {
             SpMode::WhenAsked => State::Clear,
             SpMode::Required | SpMode::Preferred => {
-                // A leg that the daemon does not take from a client: it wakes SP, and is dropped after it.
-                outgoing.push_back(Outgoing::Packet(Packet::new(Method::Gt, Leg::Answer, Bytes::new())));
+                outgoing.extend(form.clear(form.probe(), &methods));
                 State::Waiting { since: now, until: now + wait, required: mode == SpMode::Required }
             }
         };
-        Self { methods, state, held: Held::default(), outgoing }
+        Self { methods, form, state, held: Held::default(), outgoing }
     }
 
     /// Whether what is sent now goes out encrypted or not at all.
@@ -66,17 +70,16 @@ impl ClientLink {
         packet: Packet,
         random: &mut dyn Random,
     ) -> Result<(), SendError> {
-        // Refused now and not when it is its turn: whoever made the packet is still there to hear of it.
-        let length = packet.encoded_length(&self.methods)?;
         match &self.state {
-            State::Clear => self.outgoing.push_back(Outgoing::Packet(packet)),
+            State::Clear => self.outgoing.push_back(self.form.clear(packet, &self.methods)?),
             State::Waiting { .. } | State::Judging(_) => {
+                // Refused now and not when it is its turn: whoever made the packet is still there to hear of it.
+                self.form.check(&packet, &self.methods)?;
                 let bytes = packet.payload.len();
                 self.held.push(packet, bytes).map_err(|_| SpError::TooMuchHeld)?;
             }
             State::Secured(cipher) => {
-                let sealed = seal(cipher, &packet, length, &self.methods, random)?;
-                self.outgoing.push_back(Outgoing::Sealed(sealed));
+                self.outgoing.push_back(self.form.seal(&packet, cipher, &self.methods, random)?);
             }
         }
         Ok(())
@@ -121,7 +124,7 @@ impl ClientLink {
             return Err(SpError::NotTrusted);
         }
         let (answer, session) = answer(key, random).map_err(SpError::BadKey)?;
-        self.outgoing.push_back(Outgoing::Packet(answer.encode()));
+        self.outgoing.extend(self.form.clear(answer.encode(), &self.methods));
         self.state = State::Secured(Box::new(Cipher::new(&session)));
         self.release(random);
         Ok(())
@@ -167,14 +170,13 @@ impl ClientLink {
 
     fn open(&self, incoming: Incoming) -> Result<Option<Packet>, Ignored> {
         let packet = match (incoming, &self.state) {
-            // In clear at any time; and an encrypted message never has two bytes.
-            (Incoming::Message(message), _) if message == HEARTBEAT => return Ok(None),
+            // In clear at any time; and no encrypted message is as short.
+            (Incoming::Message(message), _) if self.form.is_heartbeat(&message) => return Ok(None),
             (Incoming::Message(message) | Incoming::Sealed(message), State::Secured(cipher)) => {
-                let message = cipher.open(message).map_err(|_| Ignored::Unreadable)?;
-                Packet::decode(message, &self.methods)?
+                self.form.open(message, cipher, &self.methods)?
             }
             (Incoming::Packet(_), State::Secured(_)) => return Err(Ignored::InClear),
-            (Incoming::Message(message), _) => Packet::decode(message, &self.methods)?,
+            (Incoming::Message(message), _) => self.form.read(message, &self.methods)?,
             (Incoming::Packet(packet), _) => packet,
             (Incoming::Sealed(_), _) => return Err(Ignored::NoKeyYet),
         };
@@ -198,16 +200,4 @@ pub(in crate::machine) enum SendError {
     Encode(#[from] EncodeError),
     #[error(transparent)]
     Held(#[from] SpError),
-}
-
-pub(super) fn seal(
-    cipher: &Cipher,
-    packet: &Packet,
-    length: usize,
-    methods: &Methods,
-    random: &mut dyn Random,
-) -> Result<Bytes, EncodeError> {
-    let mut out = BytesMut::with_capacity(Cipher::sealed_length(length));
-    cipher.seal(random, &mut out, |out| packet.encode(methods, out))?;
-    Ok(out.freeze())
 }

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::client::seal;
-use super::{Held, SpError, SpPolicy, admit};
+use super::{Form, Held, SpError, SpPolicy, admit};
 use crate::machine::{Ignored, Incoming, Outgoing};
+use crate::proto::text::{Dialect, Version};
 use crate::proto::{EncodeError, Method, Methods, Packet, Side, sp};
 use crate::secure::{Cipher, Random, Strength, accept};
 
@@ -13,6 +13,10 @@ use crate::secure::{Cipher, Random, Strength, accept};
 #[derive(Debug)]
 pub(in crate::machine) struct DaemonLink {
     methods: Methods,
+    form: Form,
+    /// What text there may be, until the first message has told.
+    text: Option<Dialect>,
+    largest: usize,
     policy: SpPolicy,
     state: State,
     /// What has come through and waits to be taken, with what was ignored on the way.
@@ -29,12 +33,27 @@ enum State {
 }
 
 impl DaemonLink {
-    pub(in crate::machine) const fn new(methods: Methods, policy: SpPolicy) -> Self {
+    /// Begins a connection. The first message tells whether it is one of NSP 0.4, if that is allowed.
+    pub(in crate::machine) const fn new(
+        methods: Methods,
+        policy: SpPolicy,
+        text: Option<Dialect>,
+        largest: usize,
+    ) -> Self {
         let state = match policy {
             SpPolicy::Off => State::Clear,
             SpPolicy::Required { .. } => State::Fresh,
         };
-        Self { methods, policy, state, ready: VecDeque::new(), outgoing: VecDeque::new() }
+        Self {
+            methods,
+            form: Form::Binary,
+            text,
+            largest,
+            policy,
+            state,
+            ready: VecDeque::new(),
+            outgoing: VecDeque::new(),
+        }
     }
 
     /// What the key is worth, once there is one.
@@ -58,17 +77,23 @@ impl DaemonLink {
 
     /// Takes what has arrived; what comes of it is for [`next`](Self::next) to tell.
     pub(in crate::machine) fn receive(&mut self, incoming: Incoming, now: Instant) -> Result<(), SpError> {
+        if let (Some(dialect), Incoming::Message(message)) = (self.text.take(), &incoming)
+            && Version::of(message) == Some(Version::V0_4)
+        {
+            self.form = Form::Text { dialect, largest: self.largest };
+        }
+        let form = self.form;
         match (&mut self.state, &self.policy) {
             (State::Fresh, SpPolicy::Required { key, timeout, .. }) => {
                 let request = sp::Request { public_key: key.public_pem().to_owned() };
-                self.outgoing.push_back(Outgoing::Packet(request.encode()));
+                self.outgoing.extend(form.clear(request.encode(), &self.methods));
                 let mut held = Held::default();
                 let bytes = incoming_bytes(&incoming);
                 held.push(incoming, bytes).map_err(|_| SpError::TooMuchHeld)?;
                 self.state = State::Pending { held, until: now + *timeout };
             }
             (State::Pending { held, .. }, SpPolicy::Required { key, weak, .. }) => {
-                let Some(answer) = sp_answer(&incoming, &self.methods) else {
+                let Some(answer) = sp_answer(&incoming, form, &self.methods) else {
                     let bytes = incoming_bytes(&incoming);
                     return held.push(incoming, bytes).map_err(|_| SpError::TooMuchHeld);
                 };
@@ -76,14 +101,14 @@ impl DaemonLink {
                 let held = held.take();
                 self.state =
                     State::Secured { cipher: Box::new(Cipher::new(&agreed.key)), strength: agreed.strength };
-                self.ready.extend(held.into_iter().map(|incoming| read_clear(incoming, &self.methods)));
+                self.ready.extend(held.into_iter().map(|incoming| read_clear(incoming, form, &self.methods)));
             }
             (State::Secured { cipher, .. }, _) => {
-                let read = read_sealed(cipher, incoming, &self.methods);
+                let read = read_sealed(cipher, incoming, form, &self.methods);
                 self.ready.push_back(read);
             }
             (State::Clear | State::Fresh | State::Pending { .. }, _) => {
-                self.ready.push_back(read_clear(incoming, &self.methods));
+                self.ready.push_back(read_clear(incoming, form, &self.methods));
             }
         }
         Ok(())
@@ -102,12 +127,9 @@ impl DaemonLink {
         packet: Packet,
         random: &mut dyn Random,
     ) -> Result<(), EncodeError> {
-        let length = packet.encoded_length(&self.methods)?;
         let outgoing = match &self.state {
-            State::Secured { cipher, .. } => {
-                Outgoing::Sealed(seal(cipher, &packet, length, &self.methods, random)?)
-            }
-            _ => Outgoing::Packet(packet),
+            State::Secured { cipher, .. } => self.form.seal(&packet, cipher, &self.methods, random)?,
+            _ => self.form.clear(packet, &self.methods)?,
         };
         self.outgoing.push_back(outgoing);
         Ok(())
@@ -120,7 +142,7 @@ impl DaemonLink {
     }
 
     pub(in crate::machine) fn send_heartbeat(&mut self) {
-        self.outgoing.push_back(Outgoing::Heartbeat);
+        self.outgoing.push_back(self.form.heartbeat());
     }
 
     pub(in crate::machine) const fn poll_timeout(&self) -> Option<Instant> {
@@ -143,30 +165,32 @@ impl DaemonLink {
 }
 
 /// The answer to SP, if that is what has come. What is not even a JSON string is held like any other message, and ignored in its turn.
-fn sp_answer(incoming: &Incoming, methods: &Methods) -> Option<sp::Answer> {
+fn sp_answer(incoming: &Incoming, form: Form, methods: &Methods) -> Option<sp::Answer> {
     match incoming {
-        Incoming::Message(message) => {
-            sp::Answer::decode(&Packet::decode(message.clone(), methods).ok()?).ok()
-        }
+        Incoming::Message(message) => sp::Answer::decode(&form.read(message.clone(), methods).ok()?).ok(),
         Incoming::Packet(packet) => sp::Answer::decode(packet).ok(),
         Incoming::Sealed(_) => None,
     }
 }
 
-fn read_clear(incoming: Incoming, methods: &Methods) -> Result<Packet, Ignored> {
+fn read_clear(incoming: Incoming, form: Form, methods: &Methods) -> Result<Packet, Ignored> {
     let packet = match incoming {
-        Incoming::Message(message) => Packet::decode(message, methods)?,
+        Incoming::Message(message) => form.read(message, methods)?,
         Incoming::Packet(packet) => packet,
         Incoming::Sealed(_) => return Err(Ignored::NoKeyYet),
     };
     admit_asked(packet, methods)
 }
 
-fn read_sealed(cipher: &Cipher, incoming: Incoming, methods: &Methods) -> Result<Packet, Ignored> {
+fn read_sealed(
+    cipher: &Cipher,
+    incoming: Incoming,
+    form: Form,
+    methods: &Methods,
+) -> Result<Packet, Ignored> {
     match incoming {
         Incoming::Message(message) | Incoming::Sealed(message) => {
-            let message = cipher.open(message).map_err(|_| Ignored::Unreadable)?;
-            admit_asked(Packet::decode(message, methods)?, methods)
+            admit_asked(form.open(message, cipher, methods)?, methods)
         }
         Incoming::Packet(_) => Err(Ignored::InClear),
     }

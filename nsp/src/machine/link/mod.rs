@@ -18,12 +18,14 @@
 
 mod client;
 mod daemon;
+mod form;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use client::{Arrived, ClientLink, SendError};
 pub(super) use daemon::DaemonLink;
+pub(super) use form::Form;
 
 use super::Ignored;
 use super::held::Held;
