@@ -1,5 +1,6 @@
 //! A service: its functions, and who hears of its entities.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 

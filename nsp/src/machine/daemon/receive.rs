@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::{
-    Asked, Daemon, Due, Event, Gift, KeptId, Kind, Limits, Offence, QuestionKey, Request, RequestKey, Stage, code,
+    Asked, Daemon, Due, Event, Gift, KeptId, Kind, Limits, Offence, QuestionKey, Request, RequestKey, Stage,
+    code,
 };
 use crate::machine::Ignored;
 use crate::machine::held::Held;

@@ -64,13 +64,14 @@ impl DaemonLink {
         }
     }
 
-    /// Reads what has arrived at once, where nothing is to be agreed upon and nothing waits before it; gives it back otherwise.
+    /// Reads what has arrived at once, where nothing is to be agreed upon or found out, and nothing waits before it;
+    /// gives it back otherwise.
     #[inline]
     pub(in crate::machine) fn read(&self, incoming: Incoming) -> Result<Result<Packet, Ignored>, Incoming> {
         match &self.state {
-            _ if !self.ready.is_empty() => Err(incoming),
-            State::Clear => Ok(read_clear(incoming, &self.methods)),
-            State::Secured { cipher, .. } => Ok(read_sealed(cipher, incoming, &self.methods)),
+            _ if !self.ready.is_empty() || self.text.is_some() => Err(incoming),
+            State::Clear => Ok(read_clear(incoming, self.form, &self.methods)),
+            State::Secured { cipher, .. } => Ok(read_sealed(cipher, incoming, self.form, &self.methods)),
             State::Fresh | State::Pending { .. } => Err(incoming),
         }
     }
