@@ -15,6 +15,7 @@
 //! | `11_users_and_tokens` | passwords, tokens, and functions that demand a proof |
 //! | `12_authorized_service` | roles and what they grant, in a policy |
 //! | `node/13_client.js` | a client in Node with the npm package, of the daemon in `08` |
+//! | `python/14_service.py` | a service as a script, for `nsp daemon` |
 //!
 //! The page of the workspace follows; its example is run as a test.
 #![doc = ""]

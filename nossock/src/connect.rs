@@ -12,7 +12,7 @@ use crate::socket::{Peer, Side, Socket};
 use crate::transport::tls::{ClientTls, Negotiated, TlsError, TlsSetupError};
 #[cfg(unix)]
 use crate::transport::unix;
-use crate::transport::{Address, AddressError, tcp};
+use crate::transport::{Address, AddressError, Plain, tcp};
 
 /// Connects to an address, with messages to be [received](Socket::recv) by hand.
 ///
@@ -196,7 +196,7 @@ impl Connector {
             Address::Unix(address) => {
                 let stream = unix::connect(address).await?;
                 let peer = Peer { unix: unix::PeerCredentials::of(&stream).ok(), ..Peer::default() };
-                self.begin(stream, routes, peer).await
+                self.begin(Plain::from(stream), routes, peer).await
             }
             #[cfg(not(unix))]
             Address::Unix(_) => Err(ConnectError::Unsupported { scheme: "unix" }),
@@ -207,7 +207,7 @@ impl Connector {
     async fn greet(&self, stream: TcpStream, routes: Option<Arc<Routes>>) -> Result<Socket, ConnectError> {
         let peer = Peer { address: stream.peer_addr().ok(), ..Peer::default() };
         match &self.address {
-            Address::Tcp { .. } => self.begin(stream, routes, peer).await,
+            Address::Tcp { .. } => self.begin(Plain::from(stream), routes, peer).await,
             #[cfg(feature = "tls")]
             Address::Tls { host, .. } => {
                 let tls = match &self.tls {

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::session::Reject;
+use crate::session::{Reject, RequestName};
 use crate::socket::{Endpoint, MessageHandler, OnMessage, OnRequest, RequestHandler, Socket};
 use crate::wire::Name;
 
@@ -62,20 +62,19 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    /// Whether a frame with this name goes here; gives the id of a request. A name that it is not sure of is to be
-    /// taken apart first.
+    /// Whether a frame with this name goes here; gives what follows `req:` in that of a request. A name that it is not
+    /// sure of is to be taken apart first.
     #[inline]
-    pub(crate) fn matches<'a>(&self, frame_name: &'a [u8]) -> Option<Option<&'a str>> {
+    pub(crate) fn matches<'a>(&self, frame_name: &'a [u8]) -> Option<&'a [u8]> {
         if self.name.is_empty() {
             return None; // a fallback has no name of its own
         }
         if !self.is_request {
-            return (frame_name == self.name.as_bytes()).then_some(None);
+            return (frame_name == self.name.as_bytes()).then_some(&[]);
         }
-        let id = frame_name.strip_prefix(b"req:")?.strip_prefix(self.name.as_bytes())?.strip_prefix(b":")?;
-        let is_word =
-            !id.is_empty() && id.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
-        if is_word { std::str::from_utf8(id).ok().map(Some) } else { None }
+        let tag = frame_name.strip_prefix(b"req:")?;
+        let id = tag.strip_prefix(self.name.as_bytes())?.strip_prefix(b":")?;
+        RequestName::is_id(id).then_some(tag)
     }
 }
 

@@ -41,6 +41,7 @@ pub fn localhost() -> Vec<String> {
 }
 
 /// A CA that issues certificates.
+#[non_exhaustive]
 pub enum Authority {
     /// Made just now.
     New(Box<CertifiedIssuer<'static, KeyPair>>),

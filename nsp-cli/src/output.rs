@@ -25,6 +25,30 @@ pub fn line(text: &str) -> Result<(), Failure> {
     write(format!("{text}\n").as_bytes())
 }
 
+/// Says something on standard error, for [`note!`](crate::note). Where that cannot be written to, a full disk behind it for one, it is
+/// not said, and nothing else changes: the macros of the standard library would end the program.
+pub fn note(text: std::fmt::Arguments<'_>) {
+    let mut errors = std::io::stderr().lock();
+    // One piece, so that lines of several threads do not mix.
+    drop(errors.write_all(format!("{text}").as_bytes()).and_then(|()| errors.flush()));
+}
+
+/// Says a line on standard error, as `eprintln!` does.
+#[macro_export]
+macro_rules! note {
+    ($($text:tt)*) => {
+        $crate::output::note(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+
+/// Says the beginning of a line on standard error, as `eprint!` does.
+#[macro_export]
+macro_rules! note_part {
+    ($($text:tt)*) => {
+        $crate::output::note(format_args!($($text)*))
+    };
+}
+
 /// One object a line.
 pub fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
     line(&serde_json::to_string(value).map_err(|error| Failure::Other(error.to_string()))?)

@@ -113,6 +113,23 @@ impl Original {
         node
     }
 
+    /// Runs a program for Node to its end, with the packages at hand; gives what it prints.
+    ///
+    /// # Cancel safety
+    /// Dropping it kills what was started.
+    pub async fn run(&self, program: &Path, arguments: &[&str]) -> String {
+        let mut command = Command::new("node");
+        command
+            .env("NODE_NO_WARNINGS", "1")
+            .arg(program)
+            .args(arguments)
+            .env("NODE_PATH", directory().join("node_modules"));
+        let output = in_time("the end of the program", command.kill_on_drop(true).output()).await.unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{} ended with {}: {errors}", program.display(), output.status);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Has Node encrypt a private key with a passphrase.
     ///
     /// # Cancel safety

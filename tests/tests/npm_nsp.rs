@@ -1,6 +1,8 @@
 //! The NoService protocol to a daemon of ours, spoken by hand with the original package of npm: nothing but `send` and `on`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
+use std::path::Path;
+
 use nsp::Client;
 use nsp::daemon::{Daemon, Emitter, Entity, Fail, Json, Service};
 use serde_json::{Value, json};
@@ -68,6 +70,34 @@ async fn program_with_the_npm_package_opens_an_entity_calls_and_hears_events() {
         client.close().await;
         drop(stop);
         serving.await.unwrap();
+    })
+    .await;
+}
+
+#[derive(serde::Deserialize)]
+struct Hello {
+    name: String,
+}
+
+/// The service of the example `08_nsp_daemon`, as far as the client in Node uses it.
+fn chat_of_the_example() -> Service {
+    chat().function("Hello", async |entity: Entity, Json(hello): Json<Hello>| -> Result<Value, Fail> {
+        entity.join("room")?;
+        Ok(json!({"text": format!("Welcome, {}.", hello.name)}))
+    })
+}
+
+#[tokio::test]
+async fn example_of_a_client_in_node_does_what_it_says() {
+    with_original(async |original| {
+        let daemon = Daemon::builder().service(chat_of_the_example()).listen("nsp://127.0.0.1:0");
+        let daemon = daemon.bind().await.unwrap();
+        let port = daemon.addresses()[0].port().unwrap().to_string();
+        let serving = tokio::spawn(daemon.serve());
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/node/13_client.js");
+        let printed = original.run(&example, &[&port]).await;
+        assert_eq!(printed, "OK: Welcome, Node.\nEV message: Hello from Node\nOK: heard by 1\n");
+        serving.abort();
     })
     .await;
 }

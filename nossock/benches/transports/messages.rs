@@ -5,6 +5,7 @@
 //! measure the allocator.
 
 use std::io;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -97,6 +98,28 @@ impl Tally {
             return Ok(self.count);
         }
         Err(invalid(&format!("sent {self:?}, the server received {received:?}")))
+    }
+}
+
+/// What a server has received on all its connections since the last tally.
+///
+/// Whoever handles messages by functions that any connection may run counts like this, so every peer here does.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    count: AtomicU64,
+    weight: AtomicI64,
+}
+
+impl Received {
+    /// Adds one message.
+    pub(crate) fn add(&self, weight: i64) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.weight.fetch_add(weight, Ordering::Relaxed);
+    }
+
+    /// Begins anew.
+    pub(crate) fn take(&self) -> Tally {
+        Tally { count: self.count.swap(0, Ordering::Relaxed), weight: self.weight.swap(0, Ordering::Relaxed) }
     }
 }
 

@@ -22,6 +22,7 @@ cargo bench -p nossock -- [OPTIONS]
   --rounds N        rounds of each row (5)
   --seconds S       length of a run (1.0)
   --limit S         start no run after so many seconds (3600)
+  --operations N    end a run after N requests of a task, or messages on a connection, if the time is not up
   --connections N   idle connections and receivers of the fan-out, at most
   --congestion C    congestion control of all sockets (reno where allowed); `system` leaves it
   --memcpy libc     leave glibc's memcpy as it is, which is slow for some addresses on some processors
@@ -40,6 +41,7 @@ pub(crate) struct Options {
     pub(crate) seconds: f64,
     pub(crate) limit: Duration,
     pub(crate) connections: usize,
+    pub(crate) operations: u64,
     /// None leaves the system's.
     pub(crate) congestion: Option<String>,
     pub(crate) memcpy: Memcpy,
@@ -68,6 +70,9 @@ impl Memcpy {
 
 /// Descriptors a process needs beside its connections.
 const OTHER_DESCRIPTORS: usize = 64;
+
+/// Far above what a second holds; below it the fixed count of digits in a message.
+pub(crate) const OPERATIONS: u64 = 80_000_000;
 
 /// Runs that take long enough to be noise.
 const ROUNDS: u32 = 5;
@@ -102,6 +107,7 @@ impl Options {
                 "--rounds" => options.rounds = number(&argument, &value()?)?,
                 "--seconds" => options.seconds = number::<f64>(&argument, &value()?)?.clamp(0.001, 60.0),
                 "--limit" => options.limit = Duration::from_secs(number(&argument, &value()?)?),
+                "--operations" => options.operations = number(&argument, &value()?)?,
                 "--connections" => {
                     options.connections =
                         options.connections.min(number::<usize>(&argument, &value()?)?.max(2));
@@ -138,6 +144,7 @@ impl Options {
             seconds: 1.0,
             limit: Duration::from_secs(3600),
             connections: descriptors().saturating_sub(OTHER_DESCRIPTORS).max(2),
+            operations: OPERATIONS,
             congestion: Some("reno".to_owned()).filter(|algorithm| may_control(algorithm)),
             memcpy: Memcpy::Vector,
             spin: false,

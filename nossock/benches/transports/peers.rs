@@ -119,7 +119,9 @@ peers! {
     "mux": mux::Mux,
     "nossock": ours::Ours,
     "codec": codec::Codec,
+    "codec-in-order": codec::CodecInOrder,
     "tungstenite": tungstenite::Tungstenite,
+    "tungstenite-in-order": tungstenite::TungsteniteInOrder,
     "tarpc": tarpc::Tarpc,
 }
 

@@ -142,6 +142,7 @@ fn one(row: &Row, peer: &str, options: &Options) -> io::Result<Sample> {
         server: server.child.id(),
         seconds: options.seconds,
         connections: options.connections,
+        operations: options.operations,
     };
     let mut client = Process::start("--client", &serde_json::to_string(&job)?, options.memcpy)?;
     let report = client.line(TO_CONNECT + Duration::from_secs_f64(3.0 * options.seconds));

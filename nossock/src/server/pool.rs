@@ -18,11 +18,11 @@ use super::{Accepted, Drained, Options};
 use crate::router::Routes;
 use crate::session::CloseReason;
 use crate::socket::{Peer, Side, Socket};
-use crate::transport::tcp;
 #[cfg(feature = "tls")]
 use crate::transport::tls::{Negotiated, ServerTls};
 #[cfg(unix)]
 use crate::transport::unix;
+use crate::transport::{Plain, tcp};
 
 /// The connections of a server. Dropping it cuts them.
 pub(super) struct Pool {
@@ -116,12 +116,12 @@ impl Pool {
                     self.shared.with(|state| state.set_task(number, task.abort_handle()));
                     return;
                 }
-                self.spawn(stream, peer, routes, seat)
+                self.spawn(Plain::from(stream), peer, routes, seat)
             }
             #[cfg(unix)]
             Accepted::Unix(stream) => {
                 let peer = Peer { unix: unix::PeerCredentials::of(&stream).ok(), ..Peer::default() };
-                self.spawn(stream, peer, routes, seat)
+                self.spawn(Plain::from(stream), peer, routes, seat)
             }
         };
         self.shared.with(|state| state.set_task(number, task.abort_handle()));

@@ -29,6 +29,7 @@ mod state;
 pub use close::{CloseCode, CloseReason, TimedOut};
 pub use control::{Close, Control, Hello, MAX_CONTROL, PROTOCOL_VERSION};
 pub use outbox::Outbox;
+pub(crate) use pending::Taken;
 pub use pending::{Answer, Due, IdText, Pending, Reply, RequestId};
 pub(crate) use reject::{Outcome, Short};
 pub use reject::{Reject, RejectCode};

@@ -42,6 +42,20 @@ impl Outbox {
         }
     }
 
+    /// Puts bytes before everything else, as long as nothing of it has left; the buffer that is not needed any more
+    /// comes back empty.
+    pub fn push_first(&mut self, bytes: &mut Vec<u8>) {
+        debug_assert_eq!(self.written, 0, "what has begun to leave has a first byte");
+        if !self.small.is_empty() || !self.large.is_empty() {
+            for (place, _) in &mut self.large {
+                *place += bytes.len();
+            }
+            bytes.extend_from_slice(&self.small);
+        }
+        std::mem::swap(&mut self.small, bytes);
+        bytes.clear();
+    }
+
     /// Bytes that have not left yet.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -140,6 +154,20 @@ mod tests {
             outbox.advance(n);
         }
         out
+    }
+
+    #[test]
+    fn what_is_put_first_leaves_first_and_moves_large_bodies_along() {
+        let mut outbox = Outbox::default();
+        let mut first = b"one ".to_vec();
+        outbox.push_first(&mut first);
+        assert!(first.is_empty());
+        outbox.small().extend_from_slice(b"two ");
+        outbox.push(Bytes::from_static(b"LARGE"));
+        outbox.small().extend_from_slice(b" three");
+        outbox.push_first(&mut b"zero ".to_vec());
+        assert_eq!(outbox.len(), 24);
+        assert_eq!(drain(&mut outbox, 3), b"zero one two LARGE three");
     }
 
     #[test]

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::reject::{Outcome, Reject};
+use super::reject::{Outcome, Reject, Short};
 use crate::wire::Body;
 
 /// Requests of ours that wait for an answer.
@@ -24,15 +24,33 @@ pub struct Pending<W> {
 
 #[derive(Debug)]
 struct Slot<W> {
-    sequence: u64,
-    state: State<W>,
+    /// Of whoever has it.
+    id: RequestId,
+    state: State,
+    due: Due,
+    waker: Option<W>,
+    /// The value of a short answer, in place: most are, and then nothing large is moved.
+    short: Short,
+    /// Boxed: rare, and a slot is looked at as a whole.
+    answer: Option<Box<Answer>>,
 }
 
-#[derive(Debug)]
-enum State<W> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
     Free,
-    Waiting { due: Due, waker: Option<W> },
-    Done(Answer),
+    Waiting,
+    /// The answer is in `short`.
+    Short,
+    /// The answer is in `answer`.
+    Done,
+}
+
+/// An answer as it is taken out of its slot.
+pub(crate) enum Taken {
+    /// Its value is in the place that was given for it.
+    Short,
+    /// Boxed: what is moved about is small then.
+    Other(Box<Answer>),
 }
 
 /// When a request has to be answered.
@@ -69,7 +87,6 @@ impl Reply {
     /// When it is no `[error, value]`.
     pub fn read(self) -> serde_json::Result<Result<Body, Reject>> {
         Ok(match self.0? {
-            Outcome::Short(short) => Ok(Body::Json(Bytes::copy_from_slice(short.as_slice()))),
             Outcome::Json(bytes) => Ok(Body::Json(bytes)),
             Outcome::Raw(bytes) => Ok(Body::Raw(bytes)),
             Outcome::Rejected(reject) => Err(reject),
@@ -79,52 +96,102 @@ impl Reply {
 
 /// Names a request of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RequestId {
-    sequence: u64,
-    index: u16,
-}
+pub struct RequestId(u64);
 
 impl RequestId {
+    /// The counter above, 48 bits, and the slot below.
+    const fn new(sequence: u64, index: u16) -> Self {
+        Self(sequence << 16 | index as u64)
+    }
+
+    const fn index(self) -> u16 {
+        (self.0 & 0xffff) as u16
+    }
+
     /// The id on the wire: hexadecimal, at most 16 letters.
     #[must_use]
+    #[inline]
     pub fn text(self) -> IdText {
-        let mut number = (self.sequence << 16) | u64::from(self.index);
-        let mut text = IdText { digits: [b'0'; 16], start: 16 };
-        for (at, digit) in text.digits.iter_mut().enumerate().rev() {
-            *digit = *b"0123456789abcdef".get((number & 15) as usize).expect("four bits name one of sixteen");
-            number >>= 4;
-            text.start = at;
-            if number == 0 {
-                break;
+        let Self(number) = self;
+        let digits = u128::from(hex(number >> 32)) << 64 | u128::from(hex(number & 0xffff_ffff));
+        let skipped = (number.leading_zeros() / 4).min(15);
+        let len = 16 - u8::try_from(skipped).unwrap_or(15);
+        IdText { digits: (digits << (8 * skipped)).to_be_bytes(), len }
+    }
+
+    /// The id at the end of a frame's name, after a colon, if it is of the kind that is made here.
+    #[inline]
+    pub(crate) fn ending(name: &[u8]) -> Option<Self> {
+        let (mut number, mut shift, mut wrong) = (0_u64, 0, 0);
+        for byte in name.iter().rev() {
+            if *byte == b':' {
+                let ours = shift > 0 && wrong & 0xf0 == 0;
+                return ours.then_some(Self(number));
             }
+            if shift == 64 {
+                return None;
+            }
+            let digit = HEX.get(usize::from(*byte)).copied().unwrap_or(NO_DIGIT);
+            wrong |= digit;
+            number |= u64::from(digit) << shift;
+            shift += 4;
         }
-        text
+        None
     }
 
     fn parse(text: &[u8]) -> Option<Self> {
-        if text.is_empty() || text.len() > 16 {
-            return None;
-        }
-        let mut number = 0_u64;
-        for byte in text {
-            number = number << 4 | u64::from(char::from(*byte).to_digit(16)?);
-        }
-        Some(Self { sequence: number >> 16, index: u16::try_from(number & 0xffff).ok()? })
+        let mut name = vec![b':'];
+        name.extend_from_slice(text);
+        if text.contains(&b':') { None } else { Self::ending(&name) }
     }
 }
+
+/// The id in a free slot; the counter begins with one.
+const NOBODY: RequestId = RequestId(0);
+
+/// The eight digits of 32 bits, as the bytes of a number.
+#[inline]
+const fn hex(mut bits: u64) -> u64 {
+    bits = (bits | bits << 16) & 0x0000_ffff_0000_ffff;
+    bits = (bits | bits << 8) & 0x00ff_00ff_00ff_00ff;
+    bits = (bits | bits << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = ((bits + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+    bits + 0x3030_3030_3030_3030 + letters * (b'a' - b'0' - 10) as u64
+}
+
+/// The value of each digit.
+#[allow(clippy::indexing_slicing, reason = "it is made while compiling")]
+const HEX: [u8; 256] = {
+    let mut table = [NO_DIGIT; 256];
+    let mut digit = 0_u8;
+    while digit < 16 {
+        table[b"0123456789abcdef"[digit as usize] as usize] = digit;
+        digit += 1;
+    }
+    table
+};
+
+/// A bit that no digit has.
+const NO_DIGIT: u8 = 0x80;
 
 /// The text of a [`RequestId`].
 #[derive(Debug, Clone, Copy)]
 pub struct IdText {
     digits: [u8; 16],
-    start: usize,
+    len: u8,
 }
 
 impl IdText {
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.digits.get(self.start..).and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or_default()
+        let digits = self.digits.get(..usize::from(self.len));
+        digits.and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or_default()
+    }
+
+    /// The digits, and how many of these they are.
+    pub(crate) const fn digits(&self) -> (&[u8; 16], u8) {
+        (&self.digits, self.len)
     }
 }
 
@@ -153,14 +220,21 @@ impl<W> Pending<W> {
             Some(index) => index,
             None => {
                 let index = u16::try_from(self.slots.len()).ok()?;
-                self.slots.push(Slot { sequence: 0, state: State::Free });
+                self.slots.push(Slot {
+                    id: NOBODY,
+                    state: State::Free,
+                    due,
+                    waker: None,
+                    short: Short::default(),
+                    answer: None,
+                });
                 index
             }
         };
         self.sequence = (self.sequence + 1) & 0xffff_ffff_ffff;
         let slot = self.slots.get_mut(usize::from(index))?;
-        *slot = Slot { sequence: self.sequence, state: State::Waiting { due, waker } };
-        let id = RequestId { sequence: self.sequence, index };
+        let id = RequestId::new(self.sequence, index);
+        (slot.id, slot.state, slot.due, slot.waker) = (id, State::Waiting, due, waker);
         match due {
             Due::At(deadline) => self.earliest = earlier(self.earliest, deadline),
             Due::After(_) => self.unstamped.push(id),
@@ -178,67 +252,101 @@ impl<W> Pending<W> {
     pub fn stamp(&mut self, now: Instant) {
         while let Some(id) = self.unstamped.pop() {
             let Some(slot) = self.slot(id) else { continue };
-            let State::Waiting { due: due @ Due::After(_), .. } = &mut slot.state else { continue };
-            let Due::After(time) = *due else { continue };
+            let Due::After(time) = slot.due else { continue };
             let deadline = now + time;
-            *due = Due::At(deadline);
+            slot.due = Due::At(deadline);
             self.earliest = earlier(self.earliest, deadline);
         }
     }
 
     fn slot(&mut self, id: RequestId) -> Option<&mut Slot<W>> {
-        self.slots.get_mut(usize::from(id.index)).filter(|slot| slot.sequence == id.sequence)
+        self.slots.get_mut(usize::from(id.index())).filter(|slot| slot.id == id)
+    }
+
+    fn waiting(&mut self, id: RequestId) -> Option<&mut Slot<W>> {
+        self.slot(id).filter(|slot| slot.state == State::Waiting)
     }
 
     /// Whether an answer with this id is waited for.
     pub fn waits(&mut self, id: &[u8]) -> Option<RequestId> {
         let id = RequestId::parse(id)?;
-        let slot = self.slot(id)?;
-        matches!(slot.state, State::Waiting { .. }).then_some(id)
+        self.waiting(id).map(|_| id)
+    }
+
+    /// As [`waits`](Self::waits), with the name of the answer's frame.
+    pub(crate) fn waits_for(&mut self, name: &[u8]) -> Option<RequestId> {
+        let id = RequestId::ending(name)?;
+        self.waiting(id).map(|_| id)
     }
 
     /// Ends a request; gives whom to wake.
     pub fn finish(&mut self, id: RequestId, answer: Answer) -> Option<W> {
-        let slot = self.slot(id)?;
-        match std::mem::replace(&mut slot.state, State::Done(answer)) {
-            State::Waiting { waker, .. } => waker,
-            other => {
-                slot.state = other;
-                None
-            }
+        let slot = self.waiting(id)?;
+        slot.state = State::Done;
+        slot.answer = Some(Box::new(answer));
+        slot.waker.take()
+    }
+
+    /// Ends a request with a value that may be short, if it is and is waited for; gives whom to wake.
+    #[inline]
+    pub(crate) fn finish_short(&mut self, id: RequestId, value: &[u8]) -> Option<Option<W>> {
+        let slot = self.waiting(id)?;
+        if !slot.short.set(value) {
+            return None;
         }
+        slot.state = State::Short;
+        Some(slot.waker.take())
     }
 
     /// Takes the answer of a request that has one, and frees its slot; notes the waker of one that has none.
     pub fn poll(&mut self, id: RequestId, waker: impl FnOnce(Option<W>) -> W) -> Option<Answer> {
+        let mut short = Short::default();
+        Some(match self.take(id, &mut short, waker)? {
+            Taken::Short => Answer::Reply(Reply(Ok(Outcome::Json(Bytes::copy_from_slice(short.as_slice()))))),
+            Taken::Other(answer) => *answer,
+        })
+    }
+
+    /// As [`poll`](Self::poll), with a place for a short value.
+    #[inline]
+    pub(crate) fn take(
+        &mut self,
+        id: RequestId,
+        short: &mut Short,
+        waker: impl FnOnce(Option<W>) -> W,
+    ) -> Option<Taken> {
         let slot = self.slot(id)?;
-        match std::mem::replace(&mut slot.state, State::Free) {
-            State::Waiting { due, waker: old } => {
-                slot.state = State::Waiting { due, waker: Some(waker(old)) };
-                None
+        let taken = match slot.state {
+            State::Waiting => {
+                slot.waker = Some(waker(slot.waker.take()));
+                return None;
             }
-            State::Done(answer) => {
-                self.release(id);
-                Some(answer)
+            State::Free => return None,
+            State::Short => {
+                *short = slot.short;
+                Taken::Short
             }
-            State::Free => None,
-        }
+            State::Done => Taken::Other(slot.answer.take()?),
+        };
+        self.release(id);
+        Some(taken)
     }
 
     /// Frees the slot of a request whose caller went away; says whether the peer may still be working on it.
     pub fn abandon(&mut self, id: RequestId) -> bool {
         let Some(slot) = self.slot(id) else { return false };
-        let waited = matches!(slot.state, State::Waiting { .. });
-        if !matches!(slot.state, State::Free) {
+        let was = slot.state;
+        if was != State::Free {
             self.release(id);
         }
-        waited
+        was == State::Waiting
     }
 
     fn release(&mut self, id: RequestId) {
         if let Some(slot) = self.slot(id) {
-            *slot = Slot { sequence: 0, state: State::Free };
-            self.free.push(id.index);
+            (slot.id, slot.state) = (NOBODY, State::Free);
+            (slot.waker, slot.answer) = (None, None);
+            self.free.push(id.index());
         }
     }
 
@@ -255,16 +363,13 @@ impl<W> Pending<W> {
         }
         self.earliest = None;
         let mut wakers = Vec::new();
-        for slot in &mut self.slots {
-            match &mut slot.state {
-                State::Waiting { due: Due::At(deadline), waker } if *deadline <= now => {
-                    wakers.extend(waker.take());
-                    slot.state = State::Done(Answer::TimedOut);
-                }
-                State::Waiting { due: Due::At(deadline), .. } => {
-                    self.earliest = earlier(self.earliest, *deadline);
-                }
-                State::Free | State::Waiting { .. } | State::Done(_) => {}
+        for slot in self.slots.iter_mut().filter(|slot| slot.state == State::Waiting) {
+            let Due::At(deadline) = slot.due else { continue };
+            if deadline <= now {
+                wakers.extend(slot.waker.take());
+                (slot.state, slot.answer) = (State::Done, Some(Box::new(Answer::TimedOut)));
+            } else {
+                self.earliest = earlier(self.earliest, deadline);
             }
         }
         wakers
@@ -274,11 +379,9 @@ impl<W> Pending<W> {
     pub fn close(&mut self) -> Vec<W> {
         self.earliest = None;
         let mut wakers = Vec::new();
-        for slot in &mut self.slots {
-            if let State::Waiting { waker, .. } = &mut slot.state {
-                wakers.extend(waker.take());
-                slot.state = State::Done(Answer::Closed);
-            }
+        for slot in self.slots.iter_mut().filter(|slot| slot.state == State::Waiting) {
+            wakers.extend(slot.waker.take());
+            (slot.state, slot.answer) = (State::Done, Some(Box::new(Answer::Closed)));
         }
         wakers
     }
@@ -306,7 +409,7 @@ mod tests {
         let text = first.text();
         assert!(pending.abandon(first));
         let second = pending.insert(Due::At(now), None).unwrap();
-        assert_eq!(first.index, second.index);
+        assert_eq!(first.index(), second.index());
         assert_eq!(pending.waits(text.as_str().as_bytes()), None);
         assert_eq!(pending.waits(second.text().as_str().as_bytes()), Some(second));
         pending.finish(second, reply());

@@ -154,8 +154,6 @@ impl From<String> for Reject {
 /// What came back for a request.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
-    /// The JSON text of a short value, copied: that costs less than sharing the buffer it came in.
-    Short(Short),
     /// The JSON text of the value.
     Json(Bytes),
     /// A raw value.
@@ -164,7 +162,7 @@ pub(crate) enum Outcome {
     Rejected(Reject),
 }
 
-/// A few bytes, kept in place.
+/// The JSON text of a short value, kept in place: that costs less than sharing the buffer it came in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Short {
     len: u8,
@@ -174,14 +172,25 @@ pub(crate) struct Short {
 impl Short {
     const MAX: usize = 63;
 
-    fn new(bytes: &[u8]) -> Option<Self> {
-        let mut short = Self { len: u8::try_from(bytes.len()).ok()?, bytes: [0; Self::MAX] };
-        short.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        Some(short)
+    /// Takes these bytes, if they are few.
+    #[inline]
+    pub(crate) fn set(&mut self, bytes: &[u8]) -> bool {
+        let (Some(room), Ok(len)) = (self.bytes.get_mut(..bytes.len()), u8::try_from(bytes.len())) else {
+            return false;
+        };
+        room.copy_from_slice(bytes);
+        self.len = len;
+        true
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}
+
+impl Default for Short {
+    fn default() -> Self {
+        Self { len: 0, bytes: [0; Self::MAX] }
     }
 }
 
@@ -192,13 +201,9 @@ impl std::fmt::Debug for Short {
 }
 
 /// What nearly every reply is, `[null,value]`: the value is what stands between this start and the last bracket.
-fn success(body: &[u8]) -> Option<&[u8]> {
+#[inline]
+pub(crate) fn success(body: &[u8]) -> Option<&[u8]> {
     body.strip_prefix(b"[null,")?.strip_suffix(b"]")
-}
-
-/// Reads the JSON body of a reply whose value is short.
-pub(crate) fn read_short_reply(body: &[u8]) -> Option<Outcome> {
-    success(body).and_then(Short::new).map(Outcome::Short)
 }
 
 /// Reads the JSON body of a reply, `[error, value]`.

@@ -38,14 +38,30 @@ impl<'a> RequestName<'a> {
             None => (frame.strip_prefix("resp:")?, false),
         };
         let (name, id) = rest.rsplit_once(':')?;
-        let id_is_word =
-            !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        if name.is_empty() || !id_is_word {
+        if name.is_empty() || !Self::is_id(id.as_bytes()) {
             return None;
         }
         Some(if request { Self::Request { name, id } } else { Self::Answer { name, id } })
     }
+
+    /// Whether this may be an id.
+    #[inline]
+    pub(crate) fn is_id(id: &[u8]) -> bool {
+        !id.is_empty() && id.iter().all(|byte| IN_ID.get(usize::from(*byte)) == Some(&true))
+    }
 }
+
+/// The bytes of ids. A table: every request is looked at.
+#[allow(clippy::indexing_slicing, reason = "it is made while compiling")]
+const IN_ID: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte.is_ascii() {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::pending::{Answer, Due, Pending, Reply, RequestId};
-use super::reject::{Outcome, read_reply, read_short_reply};
+use super::reject::{Outcome, read_reply, success};
 use super::{CloseReason, Control, Hello, Outbox, TimedOut};
 use crate::Config;
 use crate::wire::{Frame, Head, Kind, name_len};
@@ -180,11 +180,7 @@ impl<W> Session<W> {
         let before = self.outbox.len();
         let body_len = u32::try_from(body.len()).expect("the caller has compared it with a limit of 32 bits");
         Head::write(self.outbox.small(), kind, name_len, name, body_len);
-        match body {
-            Payload::Owned(bytes) if bytes.len() >= Outbox::LARGE => self.outbox.push(bytes),
-            Payload::Owned(bytes) => self.outbox.small().extend_from_slice(&bytes),
-            Payload::Borrowed(bytes) => self.outbox.small().extend_from_slice(bytes),
-        }
+        self.append(body);
         self.queued += (self.outbox.len() - before) as u64;
     }
 
@@ -206,11 +202,34 @@ impl<W> Session<W> {
     /// Queues a frame that is encoded already.
     pub(crate) fn whole(&mut self, frame: Payload<'_>) {
         self.queued += frame.len() as u64;
-        match frame {
+        self.append(frame);
+    }
+
+    /// Queues a request. The caller has looked at the lengths.
+    #[inline]
+    pub(crate) fn request_frame(&mut self, kind: Kind, name: &str, id: RequestId, body: Payload<'_>) {
+        let before = self.outbox.len();
+        let body_len = u32::try_from(body.len()).expect("the caller has compared it with a limit of 32 bits");
+        let id = id.text();
+        let (digits, len) = id.digits();
+        Head::write_request(self.outbox.small(), kind, name, digits, len, body_len);
+        self.append(body);
+        self.queued += (self.outbox.len() - before) as u64;
+    }
+
+    #[inline]
+    fn append(&mut self, body: Payload<'_>) {
+        match body {
             Payload::Owned(bytes) if bytes.len() >= Outbox::LARGE => self.outbox.push(bytes),
             Payload::Owned(bytes) => self.outbox.small().extend_from_slice(&bytes),
             Payload::Borrowed(bytes) => self.outbox.small().extend_from_slice(bytes),
         }
+    }
+
+    /// Queues whole frames before everything that waits, and takes an empty buffer for them.
+    pub(crate) fn queue_first(&mut self, frames: &mut Vec<u8>) {
+        self.queued += frames.len() as u64;
+        self.outbox.push_first(frames);
     }
 
     fn control(&mut self, control: &Control<'_>) {
@@ -234,9 +253,21 @@ impl<W> Session<W> {
         &mut self.outbox
     }
 
+    /// Bytes of small frames that wait while the driver has nothing to write: so it only wants its turn.
+    #[inline]
+    pub(crate) const fn unwritten_small(&mut self) -> usize {
+        if self.writing > 0 { 0 } else { self.outbox.small().len() }
+    }
+
     /// Notes that `n` of the taken bytes were written.
     pub fn wrote(&mut self, n: usize) {
         self.writing = self.writing.saturating_sub(n);
+    }
+
+    /// Notes that `n` bytes were written past the queue, which is empty.
+    pub(crate) const fn wrote_at_once(&mut self, n: usize) {
+        self.queued += n as u64;
+        self.flushed += n as u64;
     }
 
     /// Notes that all that was written has left this process.
@@ -285,9 +316,10 @@ impl<W> Session<W> {
         self.controls > limit
     }
 
-    /// Notes that a request of the peer was answered: whoever gets work done may ask for more than one who only cancels.
-    pub(crate) const fn answered_peer(&mut self) {
-        self.controls = self.controls.saturating_sub(1);
+    /// Notes that so many requests of the peer were answered: whoever gets work done may ask for more than one who only
+    /// cancels.
+    pub(crate) const fn answered_peer(&mut self, requests: u32) {
+        self.controls = self.controls.saturating_sub(requests);
     }
 
     /// Starts a request: takes a slot. `None` when as many are under way as either side allows.
@@ -299,10 +331,11 @@ impl<W> Session<W> {
         self.pending.insert(due, waker)
     }
 
-    /// Handles a short answer, if it is one; gives whom to wake.
-    pub(crate) fn answered_shortly(&mut self, id: RequestId, kind: Kind, body: &[u8]) -> Option<Option<W>> {
-        let outcome = if kind == Kind::Json { read_short_reply(body)? } else { return None };
-        Some(self.pending.finish(id, Answer::Reply(Reply(Ok(outcome)))))
+    /// Handles an answer that is short and waited for, as nearly all are; gives whom to wake.
+    #[inline]
+    pub(crate) fn answered_shortly(&mut self, name: &[u8], kind: Kind, body: &[u8]) -> Option<Option<W>> {
+        let value = if kind == Kind::Json { success(body)? } else { return None };
+        self.pending.finish_short(RequestId::ending(name)?, value)
     }
 
     /// Handles an answer; gives whom to wake.

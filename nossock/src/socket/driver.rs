@@ -1,6 +1,8 @@
 //! The one task of a connection.
 
 mod dispatch;
+mod sleep;
+mod start;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -10,21 +12,21 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
-use tokio_util::sync::ReusableBoxFuture;
 
-use super::handler::FutureSlot;
+use super::answers::Answers;
+use super::handler::{FutureSlot, HandlerFuture};
 use super::memory;
 use super::message::Message;
 use super::shared::{On, Shared, now};
 use crate::router::{Route, Routes};
-use crate::session::{CloseReason, Outbox, Phase, TimedOut};
+use crate::session::{CloseReason, Outbox, Phase};
 use crate::wire::{Decoder, Name};
 
 /// Owns the transport of one connection: reads, decodes, runs handlers in place, writes.
@@ -44,8 +46,12 @@ pub(crate) struct Driver<T> {
     decoder: Decoder,
     input: BytesMut,
     output: Outbox,
+    /// Answers that were made in this turn.
+    answers: Answers,
     /// Where handlers are started; the memory is used again by the next one.
     slot: FutureSlot,
+    /// The handler of a new connection, until it is started.
+    greeting: Option<Arc<Route>>,
     /// The handler of a message, when it waits. Messages after it wait in `messages`.
     ordered: Option<(Name, HandlerFuture)>,
     messages: VecDeque<Message>,
@@ -74,8 +80,6 @@ pub(crate) struct Driver<T> {
     done: bool,
 }
 
-type HandlerFuture = ReusableBoxFuture<'static, Result<(), String>>;
-
 /// Requests whose handlers wait, each in a task of its own.
 #[derive(Default)]
 struct Running {
@@ -101,14 +105,18 @@ const PIECES: usize = 16;
 impl<T> Driver<T> {
     pub(crate) fn new(io: T, shared: Arc<Shared>, routes: Option<Arc<Routes>>) -> Self {
         let decoder = Decoder::new(&shared.config.limits);
-        let mut driver = Self {
+        let answers = Answers::new(shared.config.limits.max_body);
+        let greeting = routes.as_ref().and_then(|routes| routes.on_connect.clone());
+        Self {
             io,
             shared,
             routes,
             decoder,
             input: BytesMut::new(),
             output: Outbox::default(),
+            answers,
             slot: FutureSlot::default(),
+            greeting,
             ordered: None,
             messages: VecDeque::new(),
             requests: VecDeque::new(),
@@ -127,9 +135,7 @@ impl<T> Driver<T> {
             unflushed: false,
             yielded: false,
             done: false,
-        };
-        driver.greet();
-        driver
+        }
     }
 
     fn limits(&self) -> &crate::Limits {
@@ -145,7 +151,12 @@ impl<T> Driver<T> {
         if self.shared.by_hand {
             return self.shared.lock().is_held_back(self.limits());
         }
-        self.shared.answers_held.load(Ordering::Relaxed)
+        self.answers_held()
+    }
+
+    /// Whether so many answers wait that no more requests are handled.
+    fn answers_held(&self) -> bool {
+        self.answers.len() >= self.limits().send_queue || self.shared.answers_held.load(Ordering::Relaxed)
     }
 
     /// Nothing more is to be understood from the peer, for this reason.
@@ -159,36 +170,6 @@ impl<T> Driver<T> {
                 core.wake(on, wakes);
             }
         });
-    }
-
-    /// When the driver itself has something due, at the earliest.
-    fn next_timeout(&self) -> Option<Instant> {
-        let frame = self.frame_since.map(|since| since + self.frame_time());
-        let write = self.write_since.map(|since| since + self.limits().write_stall);
-        [frame, write].into_iter().flatten().min()
-    }
-
-    /// How long the frame that is arriving may take.
-    fn frame_time(&self) -> Duration {
-        let bytes = self.decoder.outstanding(&self.input);
-        self.limits().frame_time.max(Duration::from_secs(bytes / u64::from(self.limits().frame_rate.max(1))))
-    }
-
-    fn timed_out(&mut self, now: Instant) -> Result<(), CloseReason> {
-        if self.write_since.is_some_and(|since| since + self.limits().write_stall <= now) {
-            return Err(CloseReason::TimedOut(TimedOut::Write));
-        }
-        if self.frame_since.is_some_and(|since| since + self.frame_time() <= now) {
-            self.frame_since = None;
-            self.peer_ended(CloseReason::TimedOut(TimedOut::Frame));
-        }
-        self.shared.with(|core, wakes| {
-            wakes.extend(core.session.timed_out(&self.shared.config, now));
-            if core.session.phase() > Phase::Draining {
-                wakes.extend(core.session.pending().close());
-            }
-        });
-        Ok(())
     }
 
     /// Whether everything that runs or waits to be handled has ended.
@@ -269,9 +250,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     /// Writes until nothing is queued or the transport takes no more; gives the phase that the session is in then.
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<Phase, CloseReason> {
-        if self.output.is_empty() {
+        if self.output.is_empty() || !self.answers.is_empty() {
             let mut core = self.shared.lock();
-            if !core.session.take(&mut self.output) && !self.unflushed {
+            let nothing = !self.shared.take(&mut core, &mut self.answers, &mut self.output);
+            if nothing && self.output.is_empty() && !self.unflushed {
                 return Ok(core.session.phase());
             }
         }
@@ -285,6 +267,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             let flushed = match progress {
                 Poll::Ready(result) => {
                     result?;
+                    self.output.clear(KEEP);
                     Pin::new(&mut self.io).poll_flush(cx).map_err(transport_failed)?.is_ready()
                 }
                 Poll::Pending => false,
@@ -292,7 +275,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             if flushed {
                 self.unflushed = false;
                 self.write_since = None;
-                self.output.clear(KEEP);
             } else {
                 self.write_since.get_or_insert_with(now);
             }
@@ -302,7 +284,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     core.session.flushed();
                     core.wake(On::Flush, wakes);
                 }
-                (flushed && core.session.take(&mut self.output), core.session.phase())
+                let more = flushed && self.shared.take(core, &mut self.answers, &mut self.output);
+                (more, core.session.phase())
             });
             if !more {
                 return Ok(phase);
@@ -405,85 +388,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-
-    /// Goes to sleep and sets the timer; ready when there is something to do after all.
-    fn poll_sleep(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, CloseReason> {
-        let blocked = self.write_since.is_some();
-        let mut core = self.shared.lock();
-        let released = self.held
-            && self.backlog_bytes < self.limits().receive_queue
-            && !core.is_held_back(&self.shared.config.limits);
-        if released || (core.session.has_output() && !blocked) {
-            return Ok(Poll::Ready(()));
-        }
-        if core.session.pending().wants_stamp() {
-            let now = now(); // queued while this was at work
-            core.session.pending().stamp(now);
-        }
-        core.awake = false;
-        let same_waker = core.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker()));
-        if !same_waker {
-            core.driver = Some(cx.waker().clone());
-        }
-        let spare = if blocked { Vec::new() } else { core.session.outbox().take_buffer() };
-        let due = core.session.next_timeout(&self.shared.config);
-        drop(core);
-        memory::give_back_output(spare);
-        if self.output.is_empty() {
-            memory::give_back_output(self.output.take_buffer());
-        }
-        self.slot = FutureSlot::default();
-        let due = [due, self.next_timeout()].into_iter().flatten().min();
-        if self.poll_timer(cx, due, same_waker).is_pending() {
-            return Ok(Poll::Pending);
-        }
-        self.shared.lock().awake = true;
-        self.timed_out(now())?;
-        Ok(Poll::Ready(()))
-    }
-
-    /// Sets the timer to `due`; ready when that has come.
-    fn poll_timer(&mut self, cx: &mut Context<'_>, due: Option<Instant>, same_waker: bool) -> Poll<()> {
-        let Some(due) = due else {
-            (self.timer, self.armed) = (None, None);
-            return Poll::Pending;
-        };
-        // A timer that is set to an earlier time stays: it fires once for nothing and is set anew then, which is
-        // cheaper than setting it for every request.
-        let stays = self.armed.is_some_and(|armed| armed <= due);
-        if !stays {
-            match &mut self.timer {
-                Some(timer) => timer.as_mut().reset(due.into()),
-                None => self.timer = Some(Box::pin(tokio::time::sleep_until(due.into()))),
-            }
-            self.armed = Some(due);
-        }
-        let Some(timer) = &mut self.timer else { return Poll::Pending };
-        if stays && same_waker && !timer.is_elapsed() {
-            return Poll::Pending; // it knows whom to wake
-        }
-        ready!(timer.as_mut().poll(cx));
-        self.armed = None;
-        Poll::Ready(())
-    }
-
-    /// Wakes up; says whether to let other tasks go first: calls that were answered a moment ago are about to queue
-    /// their next ones, and then all leave in one write.
-    fn wake_up(&mut self) -> bool {
-        let running = self.running.as_ref().map_or(0, |running| running.ids.len());
-        let mut core = self.shared.lock();
-        core.awake = true;
-        if core.session.pending().wants_stamp() {
-            let now = now();
-            core.session.pending().stamp(now);
-        }
-        if std::mem::take(&mut self.yielded) {
-            return false;
-        }
-        let queued = core.session.queue_len();
-        self.yielded = queued > 0 && queued < SMALL_OUTPUT && core.session.pending().len().max(running) > 1;
-        self.yielded
     }
 }
 

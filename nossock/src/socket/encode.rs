@@ -4,7 +4,7 @@
 //! so no code of a user runs under the lock, a value that panics half-way leaves no half frame behind, its size
 //! is known before room is looked for, and a large value does not keep the driver from its work.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -13,7 +13,7 @@ use crate::session::{Outbox, Payload};
 use crate::wire::{Head, Kind};
 
 thread_local! {
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// What the buffer of a thread may keep, in bytes.
@@ -91,6 +91,7 @@ pub(crate) fn json_reply<T: Serialize + ?Sized, R>(
     with(write, |body, ()| use_it(body))
 }
 
+#[inline]
 fn with<W, R>(
     write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<W>,
     use_it: impl FnOnce(Encoded<'_>, W) -> R,
@@ -104,7 +105,7 @@ fn with<W, R>(
     }
     let result = use_it(Encoded::Borrowed(&buffer), written);
     if buffer.capacity() <= KEEP {
-        SCRATCH.set(buffer);
+        SCRATCH.with(|scratch| scratch.set(buffer));
     }
     Ok(result)
 }

@@ -1,15 +1,18 @@
 //! From a typed function to something a driver can start.
 
+use std::any::Any;
 use std::fmt::Display;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use serde::Serialize;
-use tokio_util::sync::ReusableBoxFuture;
 
+use super::answers::Asked;
 use super::extract::{FromMessage, Incoming};
-use super::message::Responder;
+use super::message::{AnswerError, Responder};
 use crate::session::Reject;
 
 /// An async function that handles messages.
@@ -31,7 +34,12 @@ pub trait MessageHandler<S, Args>: Send + Sync + 'static {
     type Future: Future<Output: IntoOutcome> + Send + 'static;
 
     #[doc(hidden)]
-    fn start(&self, incoming: &Incoming<'_>, state: &S) -> Result<Self::Future, Reject>;
+    fn start<R>(
+        &self,
+        incoming: &Incoming<'_>,
+        state: &S,
+        go_on: impl FnOnce(Self::Future) -> R,
+    ) -> Result<R, Reject>;
 }
 
 /// An async function that answers requests.
@@ -55,7 +63,12 @@ pub trait RequestHandler<S, Args>: Send + Sync + 'static {
     type Shape;
 
     #[doc(hidden)]
-    fn start(&self, incoming: &Incoming<'_>, state: &S) -> Result<Self::Future, Reject>;
+    fn start<R>(
+        &self,
+        incoming: &Incoming<'_>,
+        state: &S,
+        go_on: impl FnOnce(Self::Future) -> R,
+    ) -> Result<R, Reject>;
 }
 
 /// What a handler of messages gives.
@@ -88,6 +101,15 @@ impl<E: Display> IntoOutcome for Result<(), E> {
 pub trait IntoAnswer<Shape> {
     #[doc(hidden)]
     fn answer(self, responder: Responder);
+
+    /// As `answer`, where the request was read; without a responder, which costs more than many a handler does.
+    #[doc(hidden)]
+    fn answer_here(self, asked: Asked<'_>)
+    where
+        Self: Sized,
+    {
+        self.answer(asked.later());
+    }
 }
 
 /// Tells the implementations of [`IntoAnswer`] apart; inferred.
@@ -104,9 +126,21 @@ pub struct Fallible<Shape>(PhantomData<Shape>);
 impl<T: Serialize> IntoAnswer<Plain> for T {
     fn answer(self, responder: Responder) {
         if let Err(error) = responder.answer(&self) {
-            tracing::warn!(%error, "an answer was replaced");
+            replaced(&error);
         }
     }
+
+    #[inline]
+    fn answer_here(self, asked: Asked<'_>) {
+        if let Err(error) = asked.json(&self) {
+            replaced(&error);
+        }
+    }
+}
+
+#[cold]
+fn replaced(error: &AnswerError) {
+    tracing::warn!(%error, "an answer was replaced");
 }
 
 /// Bytes as an answer: a frame of kind `b`, as it is. The npm package cannot read such an answer.
@@ -117,7 +151,13 @@ pub struct Raw(pub Bytes);
 impl IntoAnswer<Self> for Raw {
     fn answer(self, responder: Responder) {
         if let Err(error) = responder.answer_raw(self.0) {
-            tracing::warn!(%error, "an answer was replaced");
+            replaced(&error);
+        }
+    }
+
+    fn answer_here(self, asked: Asked<'_>) {
+        if let Err(error) = asked.raw(self.0) {
+            replaced(&error);
         }
     }
 }
@@ -127,6 +167,14 @@ impl<T: IntoAnswer<Shape>, Shape> IntoAnswer<Fallible<Shape>> for Result<T, Reje
         match self {
             Ok(value) => value.answer(responder),
             Err(reject) => responder.reject(&reject),
+        }
+    }
+
+    #[inline]
+    fn answer_here(self, asked: Asked<'_>) {
+        match self {
+            Ok(value) => value.answer_here(asked),
+            Err(reject) => asked.later().reject(&reject),
         }
     }
 }
@@ -144,9 +192,15 @@ macro_rules! handlers {
             type Future = F;
 
             #[allow(non_snake_case, unused_variables, reason = "one macro for every number of arguments")]
-            fn start(&self, incoming: &Incoming<'_>, state: &S) -> Result<F, Reject> {
+            #[inline(always)]
+            fn start<Started>(
+                &self,
+                incoming: &Incoming<'_>,
+                state: &S,
+                go_on: impl FnOnce(F) -> Started,
+            ) -> Result<Started, Reject> {
                 $(let $arg = $arg::from_message(incoming, state)?;)*
-                Ok(self($($arg,)*))
+                Ok(go_on(self($($arg,)*)))
             }
         }
 
@@ -162,9 +216,15 @@ macro_rules! handlers {
             type Shape = Shape;
 
             #[allow(non_snake_case, unused_variables, reason = "one macro for every number of arguments")]
-            fn start(&self, incoming: &Incoming<'_>, state: &S) -> Result<F, Reject> {
+            #[inline(always)]
+            fn start<Started>(
+                &self,
+                incoming: &Incoming<'_>,
+                state: &S,
+                go_on: impl FnOnce(F) -> Started,
+            ) -> Result<Started, Reject> {
                 $(let $arg = $arg::from_message(incoming, state)?;)*
-                Ok(self($($arg,)*))
+                Ok(go_on(self($($arg,)*)))
             }
         }
     };
@@ -183,27 +243,77 @@ pub(crate) trait Endpoint: Send + Sync {
     /// Whether the body is to be given as a slice of the receive buffer.
     fn keeps_body(&self) -> bool;
 
-    /// Takes the message apart and puts the handler's future into the slot.
+    /// Takes the message apart and polls the handler once, here: most end without waiting, and then no task is made
+    /// for them. There is somebody to answer when it is a request.
     fn start(
         &self,
         incoming: &Incoming<'_>,
-        responder: Option<Responder>,
+        asked: Option<Asked<'_>>,
         slot: &mut FutureSlot,
-    ) -> Result<(), Reject>;
+        cx: &mut Context<'_>,
+    ) -> Started;
+
+    /// Takes the message apart, to be handled when the future is polled. Not for requests.
+    fn prepare(&self, incoming: &Incoming<'_>) -> Result<HandlerFuture, Reject>;
 }
 
-/// A place for the future of a handler, used again by the next one if that is of the same shape.
+/// What is left of a handler that waits. One of a request answers by itself.
+pub(crate) type HandlerFuture = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// What starting a handler came to.
+pub(crate) enum Started {
+    /// It has ended.
+    Done,
+    /// It waits.
+    Waits(HandlerFuture),
+    /// An argument was refused; an asker has been told.
+    Rejected(Reject),
+    /// It has ended with an error.
+    Failed(String),
+}
+
+/// A place for the future of a handler, used again by the next one if that is of the same type.
 #[derive(Default)]
-pub(crate) struct FutureSlot(pub(crate) Option<ReusableBoxFuture<'static, Result<(), String>>>);
+pub(crate) struct FutureSlot(Option<Box<dyn Any + Send>>);
+
+/// Pinned for good, so that a handler can be polled here before it is known whether it waits.
+struct Place<F>(Pin<Box<Option<F>>>);
 
 impl FutureSlot {
-    #[inline]
-    fn fill(&mut self, future: impl Future<Output = Result<(), String>> + Send + 'static) {
-        match &mut self.0 {
-            Some(slot) => slot.set(future),
-            None => self.0 = Some(ReusableBoxFuture::new(future)),
+    pub(crate) const fn new() -> Self {
+        Self(None)
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Polls a future once; one that waits is given back.
+    #[inline(always)]
+    fn poll<F>(&mut self, future: F, cx: &mut Context<'_>) -> Result<F::Output, Pin<Box<Option<F>>>>
+    where
+        F: Future + Send + 'static,
+    {
+        // Taken out meanwhile: if the future panics, its place goes with it.
+        let mut place = match self.0.take().map(Box::<dyn Any + Send>::downcast::<Place<F>>) {
+            Some(Ok(place)) => place,
+            _ => Box::new(Place(Box::pin(None))),
+        };
+        place.0.set(Some(future));
+        match poll_place(&mut place.0, cx) {
+            Poll::Ready(output) => {
+                place.0.set(None);
+                self.0 = Some(place);
+                Ok(output)
+            }
+            Poll::Pending => Err(place.0),
         }
     }
+}
+
+#[inline]
+fn poll_place<F: Future>(place: &mut Pin<Box<Option<F>>>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    place.as_mut().as_pin_mut().expect("a future stays until it is ready").poll(cx)
 }
 
 pub(crate) struct OnMessage<H, S, Args>(H, S, PhantomData<fn(Args)>);
@@ -226,12 +336,27 @@ where
     fn start(
         &self,
         incoming: &Incoming<'_>,
-        _: Option<Responder>,
+        _: Option<Asked<'_>>,
         slot: &mut FutureSlot,
-    ) -> Result<(), Reject> {
-        let future = self.0.start(incoming, &self.1)?;
-        slot.fill(async move { future.await.into_outcome() });
-        Ok(())
+        cx: &mut Context<'_>,
+    ) -> Started {
+        // Handed on at once: a future that is given back is copied once more.
+        let started = self.0.start(incoming, &self.1, |future| match slot.poll(future, cx) {
+            Ok(output) => match output.into_outcome() {
+                Ok(()) => Started::Done,
+                Err(error) => Started::Failed(error),
+            },
+            Err(mut place) => Started::Waits(Box::pin(async move {
+                poll_fn(move |cx| poll_place(&mut place, cx)).await.into_outcome()
+            })),
+        });
+        started.unwrap_or_else(Started::Rejected)
+    }
+
+    fn prepare(&self, incoming: &Incoming<'_>) -> Result<HandlerFuture, Reject> {
+        self.0.start(incoming, &self.1, |future| -> HandlerFuture {
+            Box::pin(async move { future.await.into_outcome() })
+        })
     }
 }
 
@@ -255,22 +380,36 @@ where
     fn start(
         &self,
         incoming: &Incoming<'_>,
-        responder: Option<Responder>,
+        asked: Option<Asked<'_>>,
         slot: &mut FutureSlot,
-    ) -> Result<(), Reject> {
-        let Some(responder) = responder else { return Ok(()) };
-        match self.0.start(incoming, &self.1) {
-            Ok(future) => {
-                slot.fill(async move {
-                    future.await.answer(responder);
-                    Ok(())
-                });
-                Ok(())
+        cx: &mut Context<'_>,
+    ) -> Started {
+        let mut asked = asked;
+        let started = self.0.start(incoming, &self.1, |future| {
+            let polled = slot.poll(future, cx);
+            let Some(asked) = asked.take() else { return Started::Done };
+            match polled {
+                Ok(value) => {
+                    value.answer_here(asked);
+                    Started::Done
+                }
+                Err(mut place) => {
+                    let responder = asked.later();
+                    Started::Waits(Box::pin(async move {
+                        let value = poll_fn(move |cx| poll_place(&mut place, cx)).await;
+                        value.answer(responder);
+                        Ok(())
+                    }))
+                }
             }
-            Err(reject) => {
-                responder.reject(&reject);
-                Err(reject)
-            }
-        }
+        });
+        started.unwrap_or_else(|reject| {
+            asked.into_iter().for_each(|asked| asked.later().reject(&reject));
+            Started::Rejected(reject)
+        })
+    }
+
+    fn prepare(&self, _: &Incoming<'_>) -> Result<HandlerFuture, Reject> {
+        Ok(Box::pin(std::future::ready(Ok(()))))
     }
 }

@@ -1,13 +1,16 @@
 //! Buffers belong to threads: a connection that has nothing half-read and nothing to write holds none.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use bytes::BytesMut;
 
+use super::handler::FutureSlot;
+
 thread_local! {
     static INPUT: RefCell<BytesMut> = RefCell::new(BytesMut::new());
-    /// Two: what was taken to be written, and what is queued meanwhile.
-    static OUTPUT: RefCell<[Vec<u8>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+    /// Three: what was taken to be written, what is queued meanwhile, and what handlers answer.
+    static OUTPUT: RefCell<[Vec<u8>; 3]> = const { RefCell::new([const { Vec::new() }; 3]) };
+    static SLOT: Cell<FutureSlot> = const { Cell::new(FutureSlot::new()) };
 }
 
 /// What a thread may keep to read into, in bytes: the buffers of large bodies are worth keeping while they come one after the
@@ -30,14 +33,15 @@ pub(crate) fn give_back(buffer: &mut BytesMut) {
     }
 }
 
-/// What a thread may keep to write from, in bytes, twice: a full send queue of the default size.
+/// What a thread may keep to write from, in bytes, three times: a full send queue of the default size.
 const KEEP_OUTPUT: usize = 512 * 1024;
 
 /// Takes one of the thread's buffers, if there is one.
 pub(crate) fn take_output(buffer: &mut Vec<u8>) {
-    OUTPUT.with_borrow_mut(|[first, second]| {
-        let spare = if first.capacity() > 0 { first } else { second };
-        *buffer = std::mem::take(spare);
+    OUTPUT.with_borrow_mut(|spare| {
+        if let Some(spare) = spare.iter_mut().find(|spare| spare.capacity() > 0) {
+            *buffer = std::mem::take(spare);
+        }
     });
 }
 
@@ -45,9 +49,22 @@ pub(crate) fn take_output(buffer: &mut Vec<u8>) {
 pub(crate) fn give_back_output(mut buffer: Vec<u8>) {
     buffer.clear();
     if (1..=KEEP_OUTPUT).contains(&buffer.capacity()) {
-        OUTPUT.with_borrow_mut(|[first, second]| {
-            let spare = if first.capacity() == 0 { first } else { second };
-            *spare = buffer;
+        OUTPUT.with_borrow_mut(|spare| {
+            if let Some(spare) = spare.iter_mut().find(|spare| spare.capacity() == 0) {
+                *spare = buffer;
+            }
         });
+    }
+}
+
+/// Takes the thread's place for the futures of handlers.
+pub(crate) fn take_slot() -> FutureSlot {
+    SLOT.take()
+}
+
+/// Gives an unused place back to the thread.
+pub(crate) fn give_back_slot(slot: FutureSlot) {
+    if !slot.is_empty() {
+        SLOT.set(slot);
     }
 }

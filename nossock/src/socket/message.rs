@@ -94,10 +94,10 @@ impl Responder {
     /// When the value is no JSON or larger than the limits of either side: the peer is told `internal` or
     /// `too_large` instead.
     pub fn answer<T: Serialize + ?Sized>(mut self, value: &T) -> Result<(), AnswerError> {
-        self.done = true;
         let result = encode::json_reply(value, |body| self.push(Kind::Json, body))
             .map_err(AnswerError::Json)
             .and_then(|pushed| pushed);
+        self.done = true; // not before: a value that panics while it is written leaves the asker to be told
         if let Err(error) = &result {
             let code = if matches!(error, AnswerError::Json(_)) {
                 RejectCode::Internal
@@ -138,6 +138,12 @@ impl Responder {
         self.tag.id()
     }
 
+    /// `<name>:<id>`, for somebody who answers in its place.
+    pub(crate) fn into_tag(mut self) -> String {
+        self.done = true;
+        [self.tag.name(), ":", self.tag.id()].concat()
+    }
+
     /// Tells an error. Our own limit is about values, and does not keep an error from being told; that of the peer
     /// shortens it.
     fn push_reject(&self, reject: &Reject) {
@@ -172,8 +178,8 @@ impl Responder {
             }
             // With its name, which may be thirty times as long as a short answer.
             self.shared.count_answer(core, 6 + usize::from(name_len) + body.len());
-            core.session.answered_peer();
-            core.frame(kind, name_len, &name, body.into());
+            core.session.answered_peer(1);
+            self.shared.frame(core, kind, name_len, &name, body.into());
             core.wake_driver(wakes);
             Ok(())
         })

@@ -23,7 +23,13 @@
 //! A connection is one task, its driver. Per wake-up it reads what is there, decodes all of it, polls the
 //! handlers in place and writes everything that they said at once. A send from anywhere else puts bytes into the
 //! connection's queue under a short lock, and wakes the driver only if that sleeps.
+//!
+//! A handler that does not wait is never more than a call: its future lives in a place of the thread, and its answer goes
+//! straight into what the driver writes next, unless something was queued before it. Only an
+//! [`EncodedMessage`](crate::EncodedMessage) goes past the driver, if that sleeps and nothing is queued: so one task can
+//! write to a thousand sockets.
 
+mod answers;
 mod driver;
 mod encode;
 mod extract;
@@ -36,6 +42,7 @@ mod request;
 mod send;
 mod shared;
 
+use std::any::Any;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -53,6 +60,7 @@ pub(crate) use shared::Shared;
 
 use crate::router::{Router, Routes};
 use crate::session::{CloseReason, Hello, Stats};
+use crate::transport::Plain;
 use crate::{Config, Limits};
 
 /// One end of a connection: sends, asks, receives and closes.
@@ -139,7 +147,11 @@ impl Socket {
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let shared = Shared::new(config, peer, side == Side::Client, routes.is_none(), shared::now());
+        // Of all streams that a user may bring, too, only this one has an end to share.
+        let plain = (&io as &dyn Any).downcast_ref::<Plain>();
+        let write_end = plain.map(|plain| Arc::clone(plain.write_end()));
+        let shared =
+            Shared::new(config, peer, side == Side::Client, routes.is_none(), write_end, shared::now());
         let socket = Self::new(Arc::clone(&shared));
         (socket, Driver::new(io, shared, routes))
     }

@@ -1,8 +1,7 @@
 //! Asking the peer something.
 
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::future::poll_fn;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,7 +12,7 @@ use super::Socket;
 use super::encode::{self, Encoded};
 use super::send::SendError;
 use super::shared::{Core, On, Shared, Turn, Wakes, now};
-use crate::session::{Answer, CloseReason, Due, Outcome, Reject, RequestId, Short};
+use crate::session::{Answer, CloseReason, Due, Outcome, Phase, Reject, RequestId, Short, Taken};
 use crate::wire::{Body, Kind, NameError};
 
 /// Why a request got no value.
@@ -110,6 +109,7 @@ impl Outgoing<'_> {
     }
 
     /// Takes a slot and queues the request, or gives the body back to be tried again.
+    #[inline]
     fn push(
         &self,
         shared: &Shared,
@@ -118,39 +118,33 @@ impl Outgoing<'_> {
         body: Encoded<'_>,
         turn: Turn,
         (due, waker): (Due, Option<Waker>),
-    ) -> Result<Result<RequestId, Bytes>, SendError> {
-        core.session.may_send().map_err(SendError::Closed)?;
-        if let Some(reason) = core.session.reason() {
-            return Err(SendError::Closed(reason.clone())); // no answer can come any more
+    ) -> Pushed {
+        if core.session.phase() != Phase::Open {
+            // Even while messages still go: no answer can come any more.
+            let reason = core.session.reason().cloned().unwrap_or(CloseReason::Local);
+            return Pushed::Failed(Box::new(SendError::Closed(reason)));
         }
         let limits = &shared.config.limits;
         let limit = core.session.max_body(limits.max_body);
         if body.len() > limit as usize {
-            return Err(SendError::TooLarge { name: self.name.to_owned(), size: body.len(), limit });
+            let name = self.name.to_owned();
+            return Pushed::Failed(Box::new(SendError::TooLarge { name, size: body.len(), limit }));
         }
         if turn == Turn::Behind || !core.has_room(limits.send_queue) {
-            return Ok(Err(body.into_bytes()));
+            return Pushed::Full(Box::new(body.into_bytes()));
         }
         let Some(id) = core.session.request(due, waker, limits.requests_out) else {
-            return Ok(Err(body.into_bytes()));
+            return Pushed::Full(Box::new(body.into_bytes()));
         };
-        let text = id.text();
-        let name = ["req:", self.name, ":", text.as_str()];
-        let name_len =
-            u8::try_from(name.iter().map(|part| part.len()).sum::<usize>()).expect("within MAX_NAME");
-        core.frame(self.kind, name_len, &name, body.into());
+        shared.request(core, self.kind, self.name, id, body.into());
         core.wake_driver(wakes);
-        Ok(Ok(id))
+        Pushed::Sent(id)
     }
 
     /// Queues the request, with the waker of the task that polls: so the answer finds whom to wake, and the lock need
     /// not be taken again to say so.
-    fn try_push(
-        &self,
-        shared: &Shared,
-        body: Encoded<'_>,
-        cx: &Context<'_>,
-    ) -> Result<Result<RequestId, Bytes>, SendError> {
+    #[inline]
+    fn try_push(&self, shared: &Shared, body: Encoded<'_>, cx: &Context<'_>) -> Pushed {
         shared.with(|core, wakes| {
             let turn = core.turn(On::Room);
             self.push(shared, core, wakes, body, turn, (Due::After(self.timeout), Some(cx.waker().clone())))
@@ -168,16 +162,77 @@ impl Outgoing<'_> {
             .wait(On::Room, |core, wakes, turn| {
                 let taken = Encoded::Owned(body.take().unwrap_or_default());
                 match self.push(shared, core, wakes, taken, turn, (Due::At(deadline), None)) {
-                    Ok(Ok(id)) => Some(Ok(id)),
-                    Ok(Err(back)) => {
-                        body = Some(back);
+                    Pushed::Sent(id) => Some(Ok(id)),
+                    Pushed::Full(back) => {
+                        body = Some(*back);
                         None
                     }
-                    Err(error) => Some(Err(error)),
+                    Pushed::Failed(error) => Some(Err(*error)),
                 }
             })
             .await
     }
+
+    /// Waits for room when there was none, and then for the answer to begin.
+    async fn sent<'a>(&self, shared: &'a Shared, pushed: Pushed) -> Result<Answered<'a>, RequestError> {
+        match pushed {
+            Pushed::Sent(id) => Ok(Answered { shared, id: Some(id), known: true }),
+            Pushed::Failed(error) => Err(RequestError::NotSent(*error)),
+            Pushed::Full(body) => {
+                let deadline = now() + self.timeout;
+                let later = Box::pin(self.push_later(shared, *body, deadline));
+                match tokio::time::timeout_at(deadline.into(), later).await {
+                    Ok(id) => Ok(Answered { shared, id: Some(id?), known: false }),
+                    Err(_) => Err(self.timed_out(": it waited for room to be sent")),
+                }
+            }
+        }
+    }
+
+    /// What an answer that is not a short value comes to.
+    #[cold]
+    fn read(&self, shared: &Shared, answer: Answer) -> Result<Body, RequestError> {
+        match answer {
+            Answer::Reply(reply) => match reply.0 {
+                Ok(Outcome::Json(bytes)) => Ok(Body::Json(bytes)),
+                Ok(Outcome::Raw(bytes)) => Ok(Body::Raw(bytes)),
+                Ok(Outcome::Rejected(reject)) => {
+                    Err(RequestError::Rejected { name: self.name.to_owned(), reject })
+                }
+                Err(source) => Err(self.bad_answer(source)),
+            },
+            Answer::TimedOut => {
+                let stuck = shared.lock().inbox.bytes >= shared.config.limits.receive_queue;
+                Err(self.timed_out(if stuck {
+                    ": the receive queue is full, and nobody receives"
+                } else {
+                    ""
+                }))
+            }
+            Answer::Closed => {
+                let reason = shared.lock().session.reason().cloned().unwrap_or(CloseReason::Local);
+                Err(RequestError::Closed { name: self.name.to_owned(), reason })
+            }
+        }
+    }
+
+    #[cold]
+    fn timed_out(&self, hint: &'static str) -> RequestError {
+        RequestError::TimedOut { name: self.name.to_owned(), after: self.timeout, hint }
+    }
+
+    #[cold]
+    fn bad_answer(&self, source: serde_json::Error) -> RequestError {
+        RequestError::BadAnswer { name: self.name.to_owned(), source }
+    }
+}
+
+/// What became of the attempt to queue a request. Small, to be given back in registers: so what is rare is boxed.
+enum Pushed {
+    Sent(RequestId),
+    /// There was no room; the body comes back.
+    Full(Box<Bytes>),
+    Failed(Box<SendError>),
 }
 
 impl Socket {
@@ -219,11 +274,23 @@ impl Socket {
         let out = Outgoing::new(Kind::Json, name, timeout)?;
         let push = |cx: &mut Context<'_>| {
             let pushed = encode::json(body, |body| out.try_push(&self.shared, body, cx));
-            Poll::Ready(pushed.map_err(|source| SendError::Json { name: name.to_owned(), source }))
+            Poll::Ready(pushed.unwrap_or_else(|source| {
+                Pushed::Failed(Box::new(SendError::Json { name: name.to_owned(), source }))
+            }))
         };
-        let pushed = poll_fn(push).await??;
-        let value = self.answer(&out, pushed).await?;
-        value.parse().map_err(|source| RequestError::BadAnswer { name: name.to_owned(), source })
+        let mut answered = match poll_fn(push).await {
+            Pushed::Sent(id) => Answered { shared: &self.shared, id: Some(id), known: true },
+            other => Box::pin(out.sent(&self.shared, other)).await?,
+        };
+        poll_fn(|cx| {
+            let mut short = Short::default();
+            let value = match ready!(answered.poll(cx, &mut short)) {
+                Taken::Short => serde_json::from_slice(short.as_slice()),
+                Taken::Other(answer) => out.read(&self.shared, *answer)?.parse(),
+            };
+            Poll::Ready(value.map_err(|source| out.bad_answer(source)))
+        })
+        .await
     }
 
     /// Asks the peer with a body of either kind, and gives the answer as it came.
@@ -245,51 +312,17 @@ impl Socket {
             let body = Encoded::Owned(body.take().unwrap_or_default());
             Poll::Ready(out.try_push(&self.shared, body, cx))
         };
-        let pushed = poll_fn(push).await?;
-        self.answer(&out, pushed).await
+        let pushed = poll_fn(push).await;
+        let mut answered = Box::pin(out.sent(&self.shared, pushed)).await?;
+        poll_fn(|cx| {
+            let mut short = Short::default();
+            Poll::Ready(Ok(Value(match ready!(answered.poll(cx, &mut short)) {
+                Taken::Short => Inner::Short(short),
+                Taken::Other(answer) => Inner::Body(out.read(&self.shared, *answer)?),
+            })))
+        })
+        .await
     }
-
-    async fn answer(
-        &self,
-        out: &Outgoing<'_>,
-        pushed: Result<RequestId, Bytes>,
-    ) -> Result<Value, RequestError> {
-        let answered = match pushed {
-            Ok(id) => Answered { shared: &self.shared, id: Some(id), known: true },
-            Err(body) => {
-                let deadline = now() + out.timeout;
-                let later = out.push_later(&self.shared, body, deadline);
-                match tokio::time::timeout_at(deadline.into(), later).await {
-                    Ok(id) => Answered { shared: &self.shared, id: Some(id?), known: false },
-                    Err(_) => return Err(timed_out(out, ": it waited for room to be sent")),
-                }
-            }
-        };
-        match answered.await {
-            Answer::Reply(reply) => match reply.0 {
-                Ok(Outcome::Short(short)) => Ok(Value(Inner::Short(short))),
-                Ok(Outcome::Json(bytes)) => Ok(Value(Inner::Body(Body::Json(bytes)))),
-                Ok(Outcome::Raw(bytes)) => Ok(Value(Inner::Body(Body::Raw(bytes)))),
-                Ok(Outcome::Rejected(reject)) => {
-                    Err(RequestError::Rejected { name: out.name.to_owned(), reject })
-                }
-                Err(source) => Err(RequestError::BadAnswer { name: out.name.to_owned(), source }),
-            },
-            Answer::TimedOut => {
-                let stuck = self.shared.lock().inbox.bytes >= self.shared.config.limits.receive_queue;
-                let hint = if stuck { ": the receive queue is full, and nobody receives" } else { "" };
-                Err(timed_out(out, hint))
-            }
-            Answer::Closed => {
-                let reason = self.close_reason().unwrap_or(CloseReason::Local);
-                Err(RequestError::Closed { name: out.name.to_owned(), reason })
-            }
-        }
-    }
-}
-
-fn timed_out(out: &Outgoing<'_>, hint: &'static str) -> RequestError {
-    RequestError::TimedOut { name: out.name.to_owned(), after: out.timeout, hint }
 }
 
 /// The answer to a request that was sent. Dropping it cancels the request.
@@ -300,11 +333,10 @@ struct Answered<'a> {
     known: bool,
 }
 
-impl Future for Answered<'_> {
-    type Output = Answer;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
-        let Some(id) = self.id else { return Poll::Ready(Answer::Closed) };
+impl Answered<'_> {
+    #[inline]
+    fn poll(&mut self, cx: &Context<'_>, short: &mut Short) -> Poll<Taken> {
+        let Some(id) = self.id else { return Poll::Ready(Taken::Other(Box::new(Answer::Closed))) };
         if std::mem::take(&mut self.known) {
             return Poll::Pending; // the first poll, in the same breath as the queueing
         }
@@ -312,15 +344,15 @@ impl Future for Answered<'_> {
             Some(old) if old.will_wake(cx.waker()) => old,
             _ => cx.waker().clone(),
         };
-        let answer = self.shared.with(|core, wakes| {
-            let answer = core.session.pending().poll(id, keep)?;
+        let taken = self.shared.with(|core, wakes| {
+            let taken = core.session.pending().take(id, short, keep)?;
             core.wake(On::Room, wakes);
-            Some(answer)
+            Some(taken)
         });
-        match answer {
-            Some(answer) => {
+        match taken {
+            Some(taken) => {
                 self.id = None;
-                Poll::Ready(answer)
+                Poll::Ready(taken)
             }
             None => Poll::Pending,
         }

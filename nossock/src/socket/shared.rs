@@ -8,11 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
+use super::answers::Answers;
 use super::memory;
 use super::message::{Message, RecvError};
 use super::peer::Peer;
 use crate::Config;
-use crate::session::{CloseReason, Payload, Phase, Session};
+use crate::session::{CloseReason, Outbox, Payload, Phase, RequestId, Session};
+use crate::transport::WriteEnd;
 use crate::wire::Kind;
 
 /// One connection, shared by the driver that owns its transport and by every [`Socket`](crate::Socket).
@@ -26,10 +30,14 @@ pub(crate) struct Shared {
     /// So many answers wait to be written that no more requests are handled. Written under the lock, and read
     /// without it after each request.
     pub(crate) answers_held: AtomicBool,
+    /// Something is queued that the driver has not taken. Written under the lock; see [`has_queued`](Self::has_queued).
+    queued: AtomicBool,
     pub(crate) config: Arc<Config>,
     pub(crate) peer: Peer,
     /// Messages go to `recv` and not to a router.
     pub(crate) by_hand: bool,
+    /// The end of the stream to write to while the driver sleeps, where there is such a thing.
+    write_end: Option<Arc<WriteEnd>>,
 }
 
 #[derive(Debug)]
@@ -109,8 +117,31 @@ pub(crate) enum On {
     Close,
 }
 
-/// Wakers to be woken when the lock is released.
-pub(crate) type Wakes = Vec<Waker>;
+/// Wakers to be woken when the lock is released. The first needs no allocation, and mostly there are no others.
+#[derive(Debug, Default)]
+pub(crate) struct Wakes {
+    first: Option<Waker>,
+    others: Vec<Waker>,
+}
+
+impl Wakes {
+    fn wake(self) {
+        wake(self.first.into_iter().chain(self.others));
+    }
+}
+
+impl Extend<Waker> for Wakes {
+    #[inline]
+    fn extend<I: IntoIterator<Item = Waker>>(&mut self, wakers: I) {
+        for waker in wakers {
+            if self.first.is_none() {
+                self.first = Some(waker);
+            } else {
+                self.others.push(waker);
+            }
+        }
+    }
+}
 
 pub(crate) fn wake(wakes: impl IntoIterator<Item = Waker>) {
     wakes.into_iter().for_each(Waker::wake);
@@ -129,6 +160,7 @@ impl Shared {
         peer: Peer,
         connects: bool,
         by_hand: bool,
+        write_end: Option<Arc<WriteEnd>>,
         now: Instant,
     ) -> Arc<Self> {
         let core = Core {
@@ -146,23 +178,94 @@ impl Shared {
             core: Mutex::new(core),
             handles: AtomicUsize::new(0),
             answers_held: AtomicBool::new(false),
+            queued: AtomicBool::new(false),
             config,
             peer,
             by_hand,
+            write_end,
         })
     }
 
+    #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
         // No code of a user runs under the lock, and ours leaves it consistent at every step.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `act` under the lock, then wakes whom it names.
+    #[inline]
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Core, &mut Wakes) -> R) -> R {
-        let mut wakes = Wakes::new();
+        let mut wakes = Wakes::default();
         let result = act(&mut self.lock(), &mut wakes);
-        wake(wakes);
+        if wakes.first.is_some() {
+            wakes.wake();
+        }
         result
+    }
+
+    /// Queues a frame; the buffer comes from the thread.
+    #[inline]
+    pub(crate) fn frame(&self, core: &mut Core, kind: Kind, name_len: u8, name: &[&str], body: Payload<'_>) {
+        self.queued.store(true, Ordering::Relaxed);
+        core.lend_buffer();
+        core.session.frame(kind, name_len, name, body);
+    }
+
+    /// Queues a request; the buffer comes from the thread.
+    #[inline]
+    pub(crate) fn request(&self, core: &mut Core, kind: Kind, name: &str, id: RequestId, body: Payload<'_>) {
+        self.queued.store(true, Ordering::Relaxed);
+        core.lend_buffer();
+        core.session.request_frame(kind, name, id, body);
+    }
+
+    /// Queues a frame that is encoded already.
+    #[inline]
+    pub(crate) fn whole(&self, core: &mut Core, frame: Payload<'_>) {
+        self.queued.store(true, Ordering::Relaxed);
+        core.lend_buffer();
+        core.session.whole(frame);
+    }
+
+    /// Sends a frame that is encoded already and goes to many: writes it at once if the driver sleeps and nothing
+    /// waits, and queues what does not go.
+    ///
+    /// So one task serves many sockets with one system call each, and wakes no other. It is made under the lock, which
+    /// keeps the driver asleep meanwhile: it neither waits nor is for large bodies.
+    pub(crate) fn whole_at_once(&self, core: &mut Core, wakes: &mut Wakes, frame: &Bytes) {
+        let mut written = 0;
+        if let Some(end) = &self.write_end
+            && !core.awake
+            && core.session.queue_len() == 0
+            && frame.len() < Outbox::LARGE
+        {
+            written = end.write_now(frame);
+            core.session.wrote_at_once(written);
+        }
+        if written < frame.len() {
+            self.whole(core, Payload::Owned(frame.slice(written..)));
+            core.wake_driver(wakes);
+        }
+    }
+
+    /// Whether a message is queued that has to leave before what is said now. Read without the lock: whoever sent it
+    /// and then let the reader go on has made it known by that.
+    pub(crate) fn has_queued(&self) -> bool {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// Gives what is queued to the driver: what its handlers answered, then what others sent.
+    pub(crate) fn take(&self, core: &mut Core, answers: &mut Answers, output: &mut Outbox) -> bool {
+        if !answers.is_empty() {
+            self.count_answer(core, answers.len());
+            core.session.answered_peer(answers.take_unnoted());
+            core.session.queue_first(answers.take());
+        }
+        if !output.is_empty() {
+            return false;
+        }
+        self.queued.store(false, Ordering::Relaxed);
+        core.session.take(output)
     }
 
     /// Counts an answer of so many bytes among those that wait.
@@ -243,13 +346,18 @@ pub(crate) enum Turn {
 impl Core {
     /// Names those who wait for `on`, to be woken. They keep their place in the line until they have got what
     /// they wait for.
+    #[inline]
     pub(crate) fn wake(&mut self, on: On, wakes: &mut Wakes) {
-        if self.waiters.is_empty() {
-            return;
+        if !self.waiters.is_empty() {
+            self.wake_some(on, wakes);
         }
+    }
+
+    fn wake_some(&mut self, on: On, wakes: &mut Wakes) {
         wakes.extend(self.waiters.iter_mut().filter(|waiter| waiter.on == on).filter_map(|w| w.waker.take()));
     }
 
+    #[inline]
     pub(crate) fn wake_driver(&mut self, wakes: &mut Wakes) {
         if !self.awake {
             self.awake = true;
@@ -257,18 +365,7 @@ impl Core {
         }
     }
 
-    /// Queues a frame; the buffer comes from the thread.
-    pub(crate) fn frame(&mut self, kind: Kind, name_len: u8, name: &[&str], body: Payload<'_>) {
-        self.lend_buffer();
-        self.session.frame(kind, name_len, name, body);
-    }
-
-    /// Queues a frame that is encoded already.
-    pub(crate) fn whole(&mut self, frame: Payload<'_>) {
-        self.lend_buffer();
-        self.session.whole(frame);
-    }
-
+    #[inline]
     fn lend_buffer(&mut self) {
         let buffer = self.session.outbox().small();
         if buffer.capacity() == 0 {
@@ -320,7 +417,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
         let this = self.get_mut();
-        let mut wakes = Wakes::new();
+        let mut wakes = Wakes::default();
         let mut core = this.shared.lock();
         let ahead =
             |waiter: &Waiter| waiter.on == this.on && this.ticket.is_none_or(|own| waiter.ticket < own);
@@ -344,7 +441,7 @@ where
             }
         }
         drop(core);
-        wake(wakes);
+        wakes.wake();
         result.map_or(Poll::Pending, Poll::Ready)
     }
 }

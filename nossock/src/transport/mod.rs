@@ -13,6 +13,7 @@
 
 mod address;
 pub mod memory;
+mod plain;
 pub mod tcp;
 #[cfg(feature = "tls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
@@ -21,3 +22,4 @@ pub mod tls;
 pub mod unix;
 
 pub use address::{Address, AddressError, UnixAddress};
+pub(crate) use plain::{Plain, WriteEnd};

@@ -102,6 +102,17 @@ impl Decoder {
         Ok(Next::Frame(head))
     }
 
+    /// The message that begins `bytes`, if it is there as a whole, within the limit, and no control frame; `None` is for
+    /// [`next`](Self::next) to tell apart.
+    #[inline]
+    pub(crate) fn peek<'a>(&self, bytes: &'a [u8]) -> Option<(Head, &'a [u8])> {
+        let head = Head::parse(bytes).ok()??;
+        if self.skip > 0 || head.kind() == Kind::Control || head.body_len() > self.max_body {
+            return None;
+        }
+        Some((head, bytes.get(..head.frame_len())?))
+    }
+
     fn refuse(&mut self, buf: &mut BytesMut, head: &Head) -> Result<Next, WireError> {
         let name = buf.get(2..2 + usize::from(head.name_len())).unwrap_or_default();
         let mut name = String::from_utf8_lossy(name).into_owned();

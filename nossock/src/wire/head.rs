@@ -109,6 +109,29 @@ impl Head {
 }
 
 impl Head {
+    /// Writes the head of a request; the caller has checked both lengths.
+    #[inline]
+    pub(crate) fn write_request(
+        out: &mut Vec<u8>,
+        kind: Kind,
+        name: &str,
+        id: &[u8; 16],
+        id_len: u8,
+        body_len: u32,
+    ) {
+        let name_len = 5 + name.len() + usize::from(id_len); // `req:` and a colon
+        out.reserve(Self::OVERHEAD + name_len + id.len());
+        out.extend_from_slice(&[kind.byte(), u8::try_from(name_len).expect("checked by the caller")]);
+        out.extend_from_slice(b"req:");
+        out.extend_from_slice(name.as_bytes());
+        out.push(b':');
+        // All digits, and then fewer: a copy of a fixed size costs less.
+        let end = out.len() + usize::from(id_len);
+        out.extend_from_slice(id);
+        out.truncate(end);
+        out.extend_from_slice(&body_len.to_be_bytes());
+    }
+
     /// Writes the head of a frame whose body follows and is not measured yet; gives where the body begins.
     pub(crate) fn begin(out: &mut Vec<u8>, kind: Kind, name_len: u8, name: &str) -> usize {
         Self::write(out, kind, name_len, &[name], 0);

@@ -127,6 +127,42 @@ fn full_disk_is_said() {
 }
 
 #[test]
+fn daemon_whose_log_cannot_be_written_serves() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("nsp+unix:{}", path(&dir.path().join("socket")));
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut daemon = nsp()
+        .args(["daemon", "--listen", &url, "--data", path(&dir.path().join("data"))])
+        .stdout(Stdio::null())
+        .stderr(full.try_clone().unwrap())
+        .spawn()
+        .unwrap();
+    while !dir.path().join("socket").exists() {
+        assert!(daemon.try_wait().unwrap().is_none(), "it has ended");
+        std::thread::yield_now();
+    }
+    let run = |service: &str| {
+        let args =
+            ["call", service, "sendC", "{\"c\":\"echo x\"}", "--url", &url, "--home", path(dir.path())];
+        nsp().args(args).stderr(full.try_clone().unwrap()).output().unwrap().status.code()
+    };
+    let begin = std::time::Instant::now();
+    // The socket is there a moment before it is listened at.
+    while run("NoShell") != Some(0) {
+        assert!(begin.elapsed().as_secs() < 30, "it does not serve");
+    }
+    assert_eq!(run("Nowhere"), Some(7), "and who cannot be told why still has the status");
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-TERM", &daemon.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(daemon.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn output_that_nobody_reads_ends_quietly() {
     let daemon = Daemon::start(&[]);
     let mut child = daemon

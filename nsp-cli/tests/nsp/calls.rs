@@ -45,15 +45,20 @@ fn script_knows_who_has_proved_to_call() {
     let dir = tempfile::tempdir().unwrap();
     let script = dir.path().join("who.sh");
     fs::write(&script, "printf '\"%s\"' \"$NSP_USER\"").unwrap();
-    let config = format!(
-        "[[function]]\nname = \"Who.Am\"\ncommand = \"{0}\"\n[[function]]\nname = \"Who.Super\"\ncommand = [\"sh\", \"{0}\"]\nsecure = true\n",
-        path(&script)
-    );
-    let daemon = Daemon::configured(&config, &[]);
+    let function = |name: &str, more: &str| {
+        format!("[[function]]\nname = \"Who.{name}\"\ncommand = \"{}\"\n{more}\n", path(&script))
+    };
+    let config = [function("Am", ""), function("Login", "login = true"), function("Super", "secure = true")];
+    let daemon = Daemon::configured(&config.concat(), &[]);
     assert_eq!(daemon.json(&["call", "Who", "Am", "--user", "admin"]), json!(""), "a claim is nothing");
-    assert_eq!(daemon.run(&["call", "Who", "Super"]).0, 5);
+    for function in ["Login", "Super"] {
+        assert_eq!(daemon.run(&["call", "Who", function, "--user", "admin"]).0, 5);
+    }
     daemon.login("admin", PASSWORD);
-    assert_eq!(daemon.json(&["call", "Who", "Super"]), json!("admin"));
+    for function in ["Login", "Super"] {
+        assert_eq!(daemon.json(&["call", "Who", function]), json!("admin"));
+    }
+    assert_eq!(daemon.json(&["call", "Who", "Am"]), json!(""), "nobody is asked for what is not needed");
 }
 
 #[test]
@@ -133,11 +138,6 @@ fn programs_in_two_languages_answer_and_their_events_are_heard() {
     assert!(status == 1 && error.contains("add takes a number (bad_argument"), "{status} {error}");
     let (status, _, error) = daemon.run(&["call", "Counter", "reset"]);
     assert_eq!(status, 5, "{error}");
-    // The room is joined and heard of by the same activity, which only the shell keeps open.
-    let (status, printed, error) = daemon
-        .feed(&["shell"], "watch Counter\ncall Counter add 40\ncall NoShell sendC {\"c\":\"echo done\"}\n");
-    assert_eq!((status, error.as_str()), (0, ""));
-    assert!(!printed.contains("count 42"), "who has not joined hears nothing: {printed}");
 }
 
 #[test]
@@ -155,6 +155,31 @@ fn program_that_dies_is_started_again_and_ends_with_the_daemon() {
     let (status, rest) = daemon.end();
     assert_eq!(status, 0);
     assert_eq!(rest.matches("service stopped").count(), 2, "{rest}");
+}
+
+#[test]
+fn program_knows_users_where_its_manifest_wants_a_login() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("Who");
+    fs::create_dir(&folder).unwrap();
+    let manifest = json!({"name": "Who", "servicefunctions": {"am": {}, "login": {"login": true}, "super": {"secure": true}}});
+    fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
+    fs::write(
+        folder.join("entry.sh"),
+        "echo '{\"op\":\"ready\"}'\nwhile read -r line; do\n\
+         case $line in *'\"op\":\"call\"'*) echo \"$line\" | sed 's/.*\"id\":\\([0-9]*\\).*\"user\":\\([^}]*\\)}/{\"op\":\"answer\",\"id\":\\1,\"data\":\\2}/';; esac\ndone\n",
+    )
+    .unwrap();
+    let mut daemon = Daemon::start(&["--services", path(dir.path())]);
+    daemon.log_line("service ready");
+    assert_eq!(daemon.json(&["call", "Who", "am", "--user", "admin"]), json!(null));
+    for function in ["login", "super"] {
+        assert_eq!(daemon.run(&["call", "Who", function, "--user", "admin"]).0, 5);
+    }
+    daemon.login("admin", PASSWORD);
+    for function in ["login", "super"] {
+        assert_eq!(daemon.json(&["call", "Who", function]), json!("admin"));
+    }
 }
 
 #[test]
@@ -177,7 +202,7 @@ fn original_command_line_answers_and_greets() {
         let argument = json!({ "c": line }).to_string();
         daemon.json(&["call", "NoShell", "sendC", &argument])["r"].as_str().unwrap().to_owned()
     };
-    assert_eq!(run("service list"), "NoActivity\nNoAdmin\nNoDiscovery\nNoShell");
+    assert_eq!(run("service list"), "NoActivity\nNoAdmin\nNoDiscovery\nNoShell\nNoUser");
     assert_eq!(run("echo a  b"), "a  b");
     assert_eq!(run("service funclist NoActivity"), "getActivity\ngetOnline");
     let refused = run("daemon version");

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::support::{Beside, Daemon, PASSWORD, nsp, path, said};
 
@@ -48,26 +49,53 @@ fn first_start_makes_everything_and_prints_commands_that_work() {
 
 #[test]
 fn listeners_say_where_they_are_and_all_carriers_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let unix = format!("nsp+unix:{}", path(&dir.path().join("socket")));
     let daemon = Daemon::start(&[
         "--listen",
-        "nsps://127.0.0.1:0,nsp://127.0.0.1:0",
-        "--listen",
-        "ws://127.0.0.1:0",
+        "nsps://127.0.0.1:0,nsp://127.0.0.1:0,ws://127.0.0.1:0",
         "--listen",
         "wss://127.0.0.1:0",
         "--listen",
         "noservice://127.0.0.1:0",
+        "--listen",
+        &unix,
         "--legacy-clients",
         "noservice://127.0.0.1:0",
     ]);
     let schemes: Vec<&str> = daemon.urls.iter().map(|url| url.split(':').next().unwrap()).collect();
-    assert_eq!(schemes, ["nsps", "nsp", "ws", "wss", "noservice", "noservice"]);
+    assert_eq!(schemes, ["nsps", "nsp", "ws", "wss", "noservice", "nsp+unix", "noservice"]);
     for url in &daemon.urls {
         assert!(!url.ends_with(":0"), "{url}");
         let (status, listed, error) = daemon.run(&["services", "--url", url, "--trust", "accept-new"]);
         assert_eq!((status, error.as_str()), (0, ""), "{url}");
         assert!(listed.contains("NoActivity") && listed.contains("NoShell"), "{listed}");
     }
+}
+
+/// What a daemon answers to a browser that shows a page of this origin.
+fn upgraded(url: &str, origin: &str) -> String {
+    let host = url.strip_prefix("ws://").unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    write!(
+        stream,
+        "GET / HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nOrigin: {origin}\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn web_pages_get_in_only_where_they_are_named() {
+    let closed = Daemon::start(&["--listen", "ws://127.0.0.1:0"]);
+    assert_eq!(upgraded(closed.url(), "https://chat.example.org"), "HTTP/1.1 403");
+    let open =
+        Daemon::configured("origins = [\"https://chat.example.org\"]", &["--listen", "ws://127.0.0.1:0"]);
+    assert_eq!(upgraded(open.url(), "https://chat.example.org"), "HTTP/1.1 101");
+    assert_eq!(upgraded(open.url(), "https://evil.example.org"), "HTTP/1.1 403");
 }
 
 #[test]
@@ -87,12 +115,13 @@ fn stop_gives_a_call_that_runs_its_time() {
     let dir = tempfile::tempdir().unwrap();
     let script = dir.path().join("slow.sh");
     fs::write(&script, "touch begun; while [ ! -e go ]; do sleep 0.02; done; echo '\"done\"'").unwrap();
-    let daemon = Daemon::start(&["--function", &format!("Test.Slow={}", path(&script))]);
+    let mut daemon = Daemon::start(&["--function", &format!("Test.Slow={}", path(&script))]);
     let mut call = Beside::start(daemon.command(&["call", "Test", "Slow"]));
     while !dir.path().join("begun").exists() {
         std::thread::yield_now();
     }
     daemon.signal("-TERM");
+    daemon.log_line("stopping");
     fs::write(dir.path().join("go"), "").unwrap();
     assert_eq!(call.line(), "\"done\"");
     let (status, rest) = daemon.end();
@@ -160,6 +189,7 @@ fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
     let dir = tempfile::tempdir().unwrap();
     let name = dir.path().join("notify");
     let socket = UnixDatagram::bind(&name).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let daemon = Daemon::start_with(tempfile::tempdir().unwrap(), "", &[], |command| {
         command.env("NOTIFY_SOCKET", &name);
     });
@@ -185,7 +215,8 @@ fn metrics_count_what_happens() {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     assert!(text.contains("\nnsp_calls_total 1\n"), "{text}");
-    let output = nsp().args(["daemon", "--metrics", "0.0.0.0:0", "--data", path(daemon.dir.path())]).output();
+    let output =
+        nsp().args(["daemon", "check", "--metrics", "0.0.0.0:0", "--data", path(daemon.dir.path())]).output();
     let (status, _, error) = said(&output.unwrap());
     assert!(status == 2 && error.contains("not a loopback address"), "{status} {error}");
 }
@@ -237,4 +268,21 @@ fn log_is_json_off_a_terminal_and_has_no_password() {
     assert!(lines.iter().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{rest}");
     assert!(lines.iter().any(|line| line.contains("\"event\":\"login\"")), "{rest}");
     assert!(!rest.contains(PASSWORD));
+}
+
+#[test]
+fn configuration_of_the_readme_is_one() {
+    let readme = include_str!("../../README.md");
+    let text = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("nsp.toml");
+    fs::write(&config, text).unwrap();
+    fs::write(dir.path().join("policy.toml"), "[roles.superuser]\ngrants = [{ may = \"*\", on = \"*\" }]\n")
+        .unwrap();
+    fs::write(dir.path().join("hello.py"), "").unwrap();
+    let output =
+        nsp().args(["daemon", "check", "--config", path(&config), "--data", path(dir.path())]).output();
+    let (status, printed, error) = said(&output.unwrap());
+    assert_eq!((status, error.as_str()), (0, ""));
+    assert!(printed.contains("function   Chat.Hello") && printed.contains("grace      10s"), "{printed}");
 }

@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod bad_input;
+mod blobs;
 mod calls;
 mod daemon;
+mod policy;
 mod shell;
 mod support;
+mod terminal;
 mod trust;
 mod users;

@@ -1,6 +1,9 @@
 //! The shell, fed by standard input. On a terminal the editor is between, whose parts have tests of their own.
 
-use crate::support::{Daemon, PASSWORD, example, path};
+use std::io::Write;
+use std::process::Stdio;
+
+use crate::support::{Beside, Daemon, PASSWORD, example, path};
 
 #[test]
 fn lines_of_standard_input_are_commands_and_the_last_one_decides() {
@@ -26,10 +29,15 @@ fn lines_of_standard_input_are_commands_and_the_last_one_decides() {
 #[test]
 fn events_are_shown_as_they_come() {
     let daemon = Daemon::start(&[]);
-    let (status, printed, error) =
-        daemon.feed(&["shell"], "watch NoShell\ncall NoShell sendC {\"c\":\"echo x\"}\n!sleep 0.3\n");
-    assert_eq!((status, error.as_str()), (0, ""));
-    assert!(printed.contains("NoShell welcome \"nsp daemon"), "{printed}");
+    let mut command = daemon.command(&["shell"]);
+    command.stdin(Stdio::piped());
+    let mut shell = Beside::start(command);
+    let mut input = shell.child.stdin.take().unwrap();
+    input.write_all(b"watch NoShell\n").unwrap();
+    let line = shell.line();
+    assert!(line.starts_with("NoShell welcome \"nsp daemon"), "{line}");
+    drop(input);
+    assert_eq!(shell.child.wait().unwrap().code(), Some(0));
     let (status, _, error) = daemon.feed(&["shell"], "unwatch NoShell\n");
     assert!(status == 2 && error.contains("is not watched"), "{status} {error}");
 }

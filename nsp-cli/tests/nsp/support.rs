@@ -4,12 +4,17 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::sync::LazyLock;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// What the first user has in tests.
 pub(crate) const PASSWORD: &str = "correct horse battery";
+
+/// One RSA key for all daemons of a run.
+static KEY: LazyLock<String> =
+    LazyLock::new(|| nsp::secure::ServerKey::generate().unwrap().to_pem().unwrap().to_string());
 
 /// Hashing passwords is to be slow; tests are not.
 const CHEAP: &str = "[passwords]\nmemory = \"8KiB\"\npasses = 1\n";
@@ -70,11 +75,15 @@ impl Daemon {
         fs::create_dir_all(&data).unwrap();
         // Tables come last in a file, and what a test adds may be none.
         fs::write(data.join("nsp.toml"), format!("{config}\n{CHEAP}")).unwrap();
+        if !args.contains(&"--first-start") {
+            // Making one takes a good part of a second.
+            fs::write(data.join("sp.key"), KEY.as_str()).unwrap();
+        }
         let password = dir.path().join("admin.password");
         fs::write(&password, format!("{PASSWORD}\n")).unwrap();
         let mut command = nsp();
         command.args(["daemon", "--data", path(&data)]);
-        let has = |flag: &str| args.iter().any(|arg| *arg == flag);
+        let has = |flag: &str| args.contains(&flag);
         if !has("--listen") {
             command.args(["--listen", "nsps://127.0.0.1:0"]);
         }

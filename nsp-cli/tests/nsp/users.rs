@@ -215,3 +215,32 @@ fn top_shows_and_ends_connections() {
     let (status, _, error) = daemon.run(&["top", "--kick", "999999"]);
     assert!(status == 2 && error.contains("there is no connection"), "{status} {error}");
 }
+
+#[test]
+fn users_of_the_original_are_imported_with_their_passwords() {
+    let daemon = Daemon::start(&[]);
+    daemon.login("admin", PASSWORD);
+    let file = daemon.dir.path().join("original.db");
+    // As the original hashes: HMAC-SHA256 with a key that everybody knows.
+    let script = r#"
+import hashlib, hmac, sqlite3, sys, uuid
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("CREATE TABLE NoService_Model_NSUser (username, userid, displayname, pwdhash, privilege, detail, firstname, lastname, createdate)")
+for name, password in [("magda", "a long old password"), ("konrad", "admin"), ("x", "y")]:
+    digest = hmac.new(b"FATFROG", password.encode(), hashlib.sha256).hexdigest()
+    connection.execute("INSERT INTO NoService_Model_NSUser VALUES (?,?,?,?,1,'','','','')", (name, str(uuid.uuid4()), name, digest))
+connection.commit()
+"#;
+    let made = std::process::Command::new("python3").args(["-c", script, path(&file)]).status().unwrap();
+    assert!(made.success());
+    let (status, _, error) = daemon.run(&["user", "import", path(&file)]);
+    assert!(status == 1 && error.contains("row 3 (x)"), "nothing is imported: {status} {error}");
+    assert_eq!(daemon.run(&["user", "ls"]).1.lines().count(), 1);
+    let (status, printed, notes) = daemon.run(&["user", "import", path(&file), "--skip-refused"]);
+    assert_eq!((status, printed.as_str()), (11, "magda\nkonrad"), "{notes}");
+    assert!(notes.contains("konrad is locked") && notes.contains("row 3 (x)"), "{notes}");
+    let login = |user: &str, password: &str| with_password(&daemon, &["login", user], password).0;
+    assert_eq!((login("magda", "a long old password"), login("konrad", "admin")), (0, 5));
+    let (status, _, error) = daemon.run(&["user", "import", "/no/such.db", "--user", "admin"]);
+    assert!(status == 1 && error.contains("/no/such.db"), "{status} {error}");
+}

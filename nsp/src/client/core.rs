@@ -6,6 +6,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::error::{DownReason, OpenError};
 use super::inbox::{Happening, Inbox};
+use super::shared::now;
 use super::state::{ActivityEnd, ActivityState};
 use crate::machine::client::{
     self as machine, ActivityKey, CallKey, Declined, Event, Open, QuestionKey, Reply,
@@ -159,7 +160,7 @@ impl Core {
     }
 
     /// Calls can be made from now on, if the conversation has got that far.
-    pub(super) fn come_up(&mut self, now: Instant, wakes: &mut Vec<Waker>) -> bool {
+    pub(super) fn come_up(&mut self, wakes: &mut Vec<Waker>) -> bool {
         if self.up || !self.machine.as_ref().is_some_and(machine::Client::is_settled) {
             return false;
         }
@@ -167,6 +168,7 @@ impl Core {
         let mut wanted: Vec<_> =
             self.activities.iter().filter(|(_, activity)| activity.wanted).map(|(id, _)| *id).collect();
         wanted.sort_unstable();
+        let now = now();
         for id in wanted {
             self.open(id, now, wakes);
         }

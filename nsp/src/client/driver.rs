@@ -165,7 +165,7 @@ impl Driver {
                 core.largest_send = carrier.largest_send();
             }
             result?;
-            let came_up = core.come_up(now(), wakes);
+            let came_up = core.come_up(wakes);
             *backlog = take_outgoing(core, carrier.queued(), sending);
             Ok::<_, DownReason>((core.closing, came_up))
         })?;

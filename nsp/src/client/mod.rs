@@ -47,7 +47,7 @@ pub use self::inbox::Happening;
 pub use self::state::{ActivityEnd, ActivityState, ClientState, Reconnect};
 pub use self::stream::{BlobEvent, BlobEvents, DataStream, EventError, Events, Happenings};
 pub use self::trust::{
-    Confirm, HostName, KeyKind, KnownHost, KnownHosts, KnownHostsError, Offered, Trust, TrustError,
+    Asked, Confirm, HostName, KeyKind, KnownHost, KnownHosts, KnownHostsError, Offered, Trust, TrustError,
 };
 
 /// Packets of the user's own methods that wait for a reader.

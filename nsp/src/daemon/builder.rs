@@ -71,6 +71,14 @@ pub enum BindError {
         /// The address.
         address: Address,
     },
+    /// A manifest says that only superusers may call a function, and it was not registered as such.
+    #[error("the manifest of `{}` says that `{}` is secure, and it is not", .service.escape_debug(), .function.escape_debug())]
+    NotSecure {
+        /// The service.
+        service: String,
+        /// The function.
+        function: String,
+    },
     /// Two services have one name.
     #[error("there are two services `{}`", .name.escape_debug())]
     DuplicateService {
@@ -228,7 +236,10 @@ impl DaemonBuilder {
         }
         let mut services = HashMap::new();
         let mut starts = Vec::new();
-        for Ready { runtime, on_start } in self.services {
+        for Ready { runtime, on_start, not_secure } in self.services {
+            if let Some(function) = not_secure {
+                return Err(BindError::NotSecure { service: runtime.name.to_string(), function });
+            }
             starts.push((Arc::clone(&runtime), on_start));
             if let Some(same) = services.insert(runtime.name.clone(), runtime) {
                 return Err(BindError::DuplicateService { name: same.name.to_string() });
@@ -284,12 +295,14 @@ impl DaemonBuilder {
 async fn drain(shared: &Shared) -> Drained {
     let grace = shared.limits.grace;
     let cut = shared.totals.cut.load(Ordering::Acquire);
+    // Most of the time is for what runs; the rest, for it to leave, and for goodbyes.
+    let (begun, for_calls) = (now(), grace.mul_f32(0.75));
+    let _ = shared.drain_end.set(begun + grace.mul_f32(0.95));
     shared.draining.store(true, Ordering::Release);
     let connections: Vec<_> = shared.registry().connections.values().cloned().collect();
     let open = connections.len();
     tracing::info!(connections = open, ?grace, "stopping");
-    // Most of the time is for what runs; the rest, for it to leave, and for goodbyes.
-    let until = now() + grace.mul_f32(0.75);
+    let until = begun + for_calls;
     for connection in connections {
         connection.command(Command::Drain { until });
     }

@@ -1,13 +1,21 @@
 //! What a handler is started with, before its arguments are taken out of it.
 
-use crate::proto::{Data, RawJson};
+use crate::machine::daemon::RequestKey;
+use crate::proto::{Data, EntityId, RawJson};
 
 use super::Entity;
+
+tokio::task_local! {
+    /// The call that a function works on, wherever it goes on: who closes the entity that has called closes it after the answer.
+    pub(crate) static CURRENT: (EntityId, Option<RequestKey>);
+}
 
 /// Something that an entity wants of its service.
 #[derive(Debug)]
 pub struct Call {
     pub(crate) entity: Entity,
+    /// Under which it is answered, if it is.
+    pub(crate) key: Option<RequestKey>,
     pub(crate) kind: CallKind,
     pub(crate) name: String,
     pub(crate) data: Data,
@@ -33,7 +41,7 @@ pub enum CallKind {
 impl Call {
     /// One without argument.
     pub(crate) fn of(entity: &Entity, kind: CallKind) -> Self {
-        Self { entity: entity.clone(), kind, name: String::new(), data: Data::None, meta: None }
+        Self { entity: entity.clone(), key: None, kind, name: String::new(), data: Data::None, meta: None }
     }
 
     /// Whose call it is.

@@ -88,6 +88,8 @@ pub(crate) struct Core {
     pub(crate) commands: Vec<Command>,
     /// The driver has ended, or is about to: nothing more is sent.
     pub(crate) is_closing: bool,
+    /// Most bytes of one push.
+    largest_push: usize,
     /// Some have been told that there is no room.
     pub(crate) is_awaited: bool,
     driver: Driving,
@@ -107,7 +109,11 @@ enum Driving {
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Tell the client that an entity is closed, and do what follows from that.
-    CloseEntity(EntityId),
+    CloseEntity {
+        entity: EntityId,
+        /// Once this call has ended, if it runs.
+        after: Option<RequestKey>,
+    },
     /// Say what is queued, and end.
     Close(EndReason),
     /// Take nothing new, finish what runs, and end.
@@ -159,6 +165,7 @@ impl Connection {
                 questions: Vec::new(),
                 commands: Vec::new(),
                 is_closing: false,
+                largest_push: limits.largest_body(),
                 is_awaited: false,
                 driver: Driving::Running,
             }),
@@ -265,13 +272,18 @@ impl Connection {
     }
 
     /// The driver is about to sleep, unless there is something to do.
-    pub(crate) fn end_turn(&self, waker: &Waker, can_send: bool) -> bool {
+    pub(crate) fn end_turn(&self, waker: &Waker, can_send: bool, may_be_idle: bool) -> bool {
         let mut core = self.lock();
         core.collect(Made::Answer);
         if !core.commands.is_empty() || (can_send && !core.outbox.is_empty()) {
             return false;
         }
         core.outbox.shrink();
+        if may_be_idle {
+            core.machine.shrink();
+            core.commands = Vec::new();
+            core.questions.shrink_to_fit();
+        }
         core.driver = Driving::Sleeping { waker: waker.clone(), blocked: !can_send };
         true
     }
@@ -310,6 +322,10 @@ impl Core {
             return Pushed::Gone;
         }
         let bytes = push_bytes(push);
+        if bytes > self.largest_push {
+            tracing::warn!(bytes, limit = self.largest_push, "an event is larger than a message may be");
+            return Pushed::Dropped;
+        }
         let mut dropped = 0;
         while !self.outbox.has_room(bytes) {
             match rule {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use super::call::CURRENT;
 use super::connection::{Command, Connection, now};
 use super::emit::{Audience, EmitError, Emitter, Reached, To};
 use super::extract::Caller;
@@ -319,9 +320,12 @@ impl Entity {
         Audience::new(&self.0.service, self.0.connection.weak_daemon(), To::Entity(self.clone()))
     }
 
-    /// Ends it: the client is told that it is closed, what runs for it is stopped, and its service says goodbye.
+    /// Ends it: the client is told that it is closed, what runs for it is stopped, and its service says goodbye. A function that closes who has
+    /// called it is answered before.
     pub fn close(&self) {
-        self.0.connection.command(Command::CloseEntity(self.0.id.clone()));
+        let mine = |(entity, key): &(EntityId, _)| if *entity == self.0.id { *key } else { None };
+        let after = CURRENT.try_with(mine).ok().flatten();
+        self.0.connection.command(Command::CloseEntity { entity: self.0.id.clone(), after });
     }
 }
 

@@ -23,6 +23,8 @@ pub mod code {
     pub const NO_FUNCTION: &str = "no_function";
     /// The argument is not of the shape that the function takes.
     pub const BAD_ARGUMENT: &str = "bad_argument";
+    /// The result is larger than a message may be.
+    pub const TOO_LARGE: &str = "too_large";
     /// Nobody has proved to be the owner that the entity claims.
     pub const AUTH_FAILED: &str = "auth_failed";
     /// The user is known, and may not.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio_util::sync::ReusableBoxFuture;
 
+use super::call::CURRENT;
 use super::extract::{Blob, FromCall, Json, Meta};
 use super::guard::Guard;
 use super::{Call, Fail};
@@ -227,11 +228,12 @@ where
     }
 
     fn start(self: Arc<Self>, call: Call, slot: &mut FutureSlot) {
-        slot.fill(async move {
+        let current = (call.entity.id().clone(), call.key);
+        slot.fill(CURRENT.scope(current, async move {
             let shows = self.guard.admit(&call).await?;
             let gift = self.handler.run(&call, &self.state).await?;
             Ok(shows.apply(gift))
-        });
+        }));
     }
 }
 

@@ -60,6 +60,14 @@ pub struct Limits {
     pub connection: machine::Limits,
 }
 
+impl Limits {
+    /// Most bytes of data that fit into a message, beside the words around it.
+    pub(crate) const fn largest_body(&self) -> usize {
+        const AROUND: usize = 2048;
+        self.connection.message.saturating_sub(AROUND)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -78,6 +78,8 @@ struct Offered {
 pub(crate) struct Ready {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) on_start: Vec<Box<dyn FnOnce(Emitter) + Send>>,
+    /// A function that the manifest says is secure, and that is not.
+    pub(crate) not_secure: Option<String>,
 }
 
 impl Service<()> {
@@ -161,7 +163,7 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
     }
 
     /// Describes the service: for who asks the daemon what there is. The name remains the service's, and functions that the manifest does not
-    /// know are added to it.
+    /// know are added to it. A function that it calls secure has to be one.
     pub fn manifest(mut self, manifest: Manifest) -> Self {
         self.runtime.manifest = manifest;
         self
@@ -213,21 +215,31 @@ impl<S: Clone + Send + Sync + 'static> Service<S> {
     pub(crate) fn ready(self) -> Ready {
         let mut runtime = self.runtime;
         runtime.manifest.name = runtime.name.to_string();
+        let mut not_secure = None;
         let manifest = &mut runtime.manifest;
         for (offered, described) in [
             (&mut runtime.functions, &mut manifest.functions),
             (&mut runtime.blob_functions, &mut manifest.blob_functions),
         ] {
-            described.retain(|name, _| offered.contains_key(&**name));
+            described.retain(|name, _| {
+                let is_offered = offered.contains_key(&**name);
+                if !is_offered {
+                    tracing::warn!(service = &*runtime.name, function = %name.escape_debug(), "described, but not offered");
+                }
+                is_offered
+            });
             for (name, offered) in offered {
                 let described = described.entry(name.to_string()).or_insert_with(FunctionManifest::default);
+                if described.secure && !offered.secure {
+                    not_secure = Some(name.to_string());
+                }
                 described.secure = offered.secure;
                 if runtime.strict {
                     offered.shape = described.call.as_ref().map(Shape::of);
                 }
             }
         }
-        Ready { runtime: Arc::new(runtime), on_start: self.on_start }
+        Ready { runtime: Arc::new(runtime), on_start: self.on_start, not_secure }
     }
 }
 

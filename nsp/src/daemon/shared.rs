@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant, SystemTime};
 
 use nossock::transport::tls::ServerTls;
 use tokio_util::task::TaskTracker;
@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     /// Every task of every connection, so that a daemon that stops can wait for all of them.
     pub(crate) tasks: TaskTracker,
     pub(crate) draining: AtomicBool,
+    /// When everything has to be over, once the daemon stops.
+    pub(crate) drain_end: OnceLock<Instant>,
     last_connection: AtomicU64,
     registry: RwLock<Registry>,
     closed: Mutex<VecDeque<Closed>>,
@@ -112,6 +114,7 @@ impl Shared {
             totals: Totals::default(),
             tasks: TaskTracker::new(),
             draining: AtomicBool::new(false),
+            drain_end: OnceLock::new(),
             last_connection: AtomicU64::new(0),
             registry: RwLock::default(),
             closed: Mutex::default(),

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ use crate::secure::{Cipher, Seed, ServerKey, SessionKey, SystemRandom, WeakSeeds
 struct Elsewhere {
     memory: Memory,
     peer: Peer,
+    /// When it is to fall over.
+    panics: Arc<AtomicBool>,
 }
 
 impl Carrier for Elsewhere {
@@ -48,6 +51,7 @@ impl Carrier for Elsewhere {
     fn limit_message(&mut self, _: usize) {}
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, CarrierEnd>> {
+        assert!(!self.panics.load(Ordering::Relaxed), "at the carrier");
         self.memory.poll_receive(cx)
     }
 
@@ -112,6 +116,7 @@ impl Authority for Yes {
 struct Client {
     memory: Memory,
     cipher: Option<Cipher>,
+    panics: Arc<AtomicBool>,
 }
 
 impl Client {
@@ -120,8 +125,10 @@ impl Client {
         let mut peer = Peer::default();
         peer.address = Some((address, 4711).into());
         let seat = Seat::take(&daemon.shared, None, None).unwrap();
-        daemon.shared.serve(Box::new(Elsewhere { memory, peer }), terms, seat);
-        Self { memory: theirs, cipher: None }
+        let panics = Arc::new(AtomicBool::new(false));
+        let carrier = Elsewhere { memory, peer, panics: Arc::clone(&panics) };
+        daemon.shared.serve(Box::new(carrier), terms, seat);
+        Self { memory: theirs, cipher: None, panics }
     }
 
     async fn say(&mut self, text: &str) {
@@ -273,4 +280,19 @@ async fn daemons_are_trusted_by_address_and_key() {
     far.secure(STRONG).await;
     let entity = far.open(r#","m":"daemon","k":"the key""#).await;
     assert!(far.call(&entity, "reset").await.contains("not a trusted daemon"));
+}
+
+#[tokio::test]
+async fn carrier_that_panics_leaves_no_entities_behind() {
+    let daemon = daemon().await;
+    let mut client = Client::at(&daemon, [127, 0, 0, 1], Terms::default()).await;
+    client.open("").await;
+    client.panics.store(true, Ordering::Relaxed);
+    client.say("GTrs{}").await;
+    while daemon.handle().stats().connections > 0 {
+        tokio::task::yield_now().await;
+    }
+    let (stats, closed) = (daemon.handle().stats(), daemon.handle().closed());
+    assert_eq!((stats.entities, stats.cut), (0, 1));
+    assert_eq!(closed[0].reason.to_string(), "internal error");
 }

@@ -190,7 +190,7 @@ impl fmt::Debug for DaemonHandle {
 impl Shared {
     /// Runs a connection in a task of its own.
     pub(crate) fn serve(self: &Arc<Self>, carrier: Box<dyn Carrier>, terms: Terms, seat: Seat) {
-        let driver = Driver::new(carrier, terms, Arc::clone(self), seat);
+        let driver = Box::new(Driver::new(carrier, terms, Arc::clone(self), seat));
         let shared = Arc::clone(self);
         self.tasks.spawn(async move {
             if !driver.run().await {

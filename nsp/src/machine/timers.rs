@@ -24,6 +24,13 @@ impl<K: Ord + Copy> Timers<K> {
         self.due.remove(&(at, key));
     }
 
+    /// Gives back memory that an empty set still has.
+    pub(super) fn shrink(&mut self) {
+        if self.due.is_empty() {
+            self.due = BTreeSet::new();
+        }
+    }
+
     /// The time of the next one.
     pub(super) fn next(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)

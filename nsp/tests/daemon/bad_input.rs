@@ -18,7 +18,7 @@ fn packet(method: Method, leg: Leg, json: &'static str) -> Packet {
 }
 
 /// What is ignored, each for another reason.
-fn nonsense() -> Vec<Packet> {
+pub(crate) fn nonsense() -> Vec<Packet> {
     use Leg::{Answer, Request};
     vec![
         packet(Method::Cs, Request, "not json"),

@@ -39,6 +39,11 @@ fn noting(log: &Log) -> Service<Log> {
         })
         .function("echo", async |Json(value): Json<Value>| value)
         .function("leave", async |entity: Entity| entity.close())
+        .function("leave late", async |entity: Entity, all: Emitter| {
+            all.to_all().close();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            entity.groups()
+        })
         .function("sleep", async || tokio::time::sleep(Duration::from_secs(60)).await)
 }
 
@@ -101,6 +106,40 @@ async fn what_is_asked_before_the_service_has_looked_is_served_after() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn service_that_never_looks_at_an_entity_is_answered_for() {
+    let stuck = Service::new("Stuck")
+        .on_connect(async || std::future::pending::<()>().await)
+        .function("echo", async |Json(value): Json<Value>| value);
+    let builder = Daemon::builder().service(stuck).request_time(Duration::from_secs(9));
+    let (_daemon, handle) = daemon(builder).await;
+    let mut wire = Wire::to(&handle);
+    let create = wire.wanting("Stuck", None);
+    let entity = wire.create(create).await.unwrap();
+    wire.ask(Request::Verify { entity: entity.clone() }).await;
+    wire.begin(&entity, "echo", json!(1)).await;
+    assert_eq!(wire.verified().await.unwrap_err().code.as_deref(), Some("timeout"));
+    assert_eq!(code(wire.returned().await.1), "refused");
+    let stats = handle.stats();
+    assert_eq!((stats.entities, stats.calls_running), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_leaves_while_it_is_looked_at_leaves_nothing_behind() {
+    let log = Log::default();
+    let (_daemon, handle) = daemon(Daemon::builder().service(noting(&log))).await;
+    let mut wire = Wire::to(&handle);
+    let create = wire.wanting("Chat", Some("slow"));
+    let entity = wire.create(create).await.unwrap();
+    wire.ask(Request::Verify { entity: entity.clone() }).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    wire.ask(Request::Close { entity }).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let stats = handle.stats();
+    assert_eq!((stats.entities, stats.calls_running, stats.connections), (0, 0, 1));
+    assert_eq!(noted(&log), ["slow comes"], "it was not let in, so nobody says goodbye");
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_uses_or_closes_the_entity_of_another_connection() {
     let log = Log::default();
     let (_daemon, handle) = daemon(Daemon::builder().service(noting(&log))).await;
@@ -128,6 +167,18 @@ async fn service_closes_an_entity() {
     assert_eq!(wire.call(&other, "echo", json!(1)).await, Ok(json!(1)));
     assert_eq!(noted(&log).last().unwrap(), r#"goes from ["everybody"], 1 are left"#);
     assert_eq!(handle.stats().calls_running, 0, "what ran for it was stopped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn function_that_closes_who_has_called_it_is_answered_before() {
+    let log = Log::default();
+    let (_daemon, handle) = daemon(Daemon::builder().service(noting(&log))).await;
+    let (mut wire, mut other) = (Wire::to(&handle), Wire::to(&handle));
+    let (entity, another) = (wire.open("Chat").await, other.open("Chat").await);
+    wire.begin(&entity, "leave late", json!(null)).await;
+    assert_eq!(other.event().await, ca::Request::Close { entity: another });
+    assert_eq!(wire.returned().await.1, Ok(json!(["everybody"])));
+    assert_eq!(wire.event().await, ca::Request::Close { entity });
 }
 
 #[tokio::test(start_paused = true)]

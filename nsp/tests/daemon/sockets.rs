@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use nossock::transport::tls::{ALPN, ClientTls, Identity, ServerTls};
 use nsp::carrier::{CarrierEnd, ConnectOptions, WEB_ALPN, connect};
-use nsp::daemon::{BindError, Caller, Daemon, DaemonHandle, Drained, Json, Limits, Listen, Service};
+use nsp::daemon::{
+    BindError, Caller, Daemon, DaemonHandle, Drained, Entity, Fail, Json, Limits, Listen, Service,
+};
 use nsp::secure::ServerKey;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -213,6 +215,50 @@ async fn bad_chunks_end_their_connection_and_no_other() {
     let reasons: Vec<_> = served.handle.closed().iter().map(|closed| closed.reason.to_string()).collect();
     assert_eq!(reasons.len(), 5);
     assert!(reasons.iter().all(|reason| !reason.contains("closed by the peer")), "{reasons:?}");
+}
+
+#[tokio::test]
+async fn nonsense_does_no_harm_on_any_carrier() {
+    let addresses = ["nsp://127.0.0.1:0", "noservice://127.0.0.1:0", "ws://127.0.0.1:0"];
+    let served = Served::at(addresses.map(Listen::on), Limits::default()).await;
+    for address in &served.addresses {
+        let mut wire = dial(address, &ConnectOptions::default()).await;
+        let before = served.handle.stats().ignored;
+        for packet in crate::bad_input::nonsense() {
+            wire.say(packet).await;
+        }
+        wire.call_echo().await;
+        let ignored = served.handle.stats().ignored - before;
+        assert_eq!(ignored, crate::bad_input::nonsense().len() as u64, "{address}");
+    }
+}
+
+#[tokio::test]
+async fn result_and_event_that_are_too_large_are_told_and_not_lost() {
+    let large = Service::new("Large")
+        .function("result", async |Json(n): Json<usize>| "x".repeat(n))
+        .function("event", async |entity: Entity, Json(n): Json<usize>| -> Result<usize, Fail> {
+            Ok(entity.emit("e", &"x".repeat(n)).await?.dropped)
+        });
+    let addresses = ["nsp://127.0.0.1:0", "noservice://127.0.0.1:0", "ws://127.0.0.1:0"];
+    let mut builder = Daemon::builder().service(large);
+    for address in addresses {
+        builder = builder.listen(address);
+    }
+    let daemon = builder.bind().await.unwrap();
+    let addresses = daemon.addresses();
+    let serving = tokio::spawn(daemon.serve());
+    for address in addresses {
+        let mut wire = dial(&address.to_string(), &ConnectOptions::default()).await;
+        let entity = wire.open("Large").await;
+        let failure = wire.call(&entity, "result", json!(2 << 20)).await.unwrap_err();
+        assert_eq!(failure.code.as_deref(), Some("too_large"), "{address}");
+        assert_eq!(wire.call(&entity, "event", json!(2 << 20)).await, Ok(json!(1)));
+        // What just fits leaves.
+        let fits = (1024 + 64) * 1024 - 2048 - 2;
+        assert_eq!(wire.call(&entity, "result", json!(fits)).await.unwrap().as_str().unwrap().len(), fits);
+    }
+    serving.abort();
 }
 
 #[tokio::test]

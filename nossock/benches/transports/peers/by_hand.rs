@@ -20,7 +20,7 @@ use crate::net::{Door, Listener};
 
 use super::Peer;
 use link::Direct;
-use service::Fans;
+use service::Common;
 
 /// What bodies are to a reference: opaque bytes, or JSON that is written and read.
 pub(crate) trait Style: Send + Sync + Unpin + 'static {
@@ -51,8 +51,8 @@ impl<S: Style> Peer for ByHand<S> {
     type Link = Direct<S>;
 
     async fn serve(listener: Listener) -> io::Result<()> {
-        let fans = Arc::new(Fans::default());
-        listener.serve_each(move |stream| service::connection::<S>(stream, Arc::clone(&fans))).await
+        let common = Arc::new(Common::default());
+        listener.serve_each(move |stream| service::connection::<S>(stream, Arc::clone(&common))).await
     }
 
     async fn connect(door: &Door) -> io::Result<Self::Link> {

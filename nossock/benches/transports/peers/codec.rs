@@ -13,6 +13,9 @@ use super::messages::{Channel, Opened, Over};
 /// The peer.
 pub(crate) type Codec = Over<LengthDelimited>;
 
+/// The same with one task that asks, and a queue in place of the map.
+pub(crate) type CodecInOrder = Over<LengthDelimited, true>;
+
 /// Messages behind a length of four bytes. JSON begins with a brace or a quote, and the raw bodies here do not.
 #[derive(Debug)]
 pub(crate) struct LengthDelimited;

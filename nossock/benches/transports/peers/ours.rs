@@ -2,7 +2,6 @@
 
 use std::future::ready;
 use std::io;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
@@ -12,7 +11,7 @@ use nossock::{
 };
 
 use crate::measure::Burst;
-use crate::messages::{Answer, Ask, Note, Tally, weigh_blob};
+use crate::messages::{Answer, Ask, Note, Received, Tally, weigh_blob};
 use crate::net::{Door, HOST, Listener};
 
 use super::{Arrivals, Caller, Link, Peer, calls_from_tasks};
@@ -24,20 +23,8 @@ pub(crate) struct Ours;
 /// What the handlers share.
 #[derive(Debug, Default)]
 struct Service {
-    count: AtomicU64,
-    weight: AtomicI64,
+    received: Received,
     fans: Mutex<Vec<Socket>>,
-}
-
-impl Service {
-    fn add(&self, weight: i64) {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        self.weight.fetch_add(weight, Ordering::Relaxed);
-    }
-
-    fn take(&self) -> Tally {
-        Tally { count: self.count.swap(0, Ordering::Relaxed), weight: self.weight.swap(0, Ordering::Relaxed) }
-    }
 }
 
 fn config() -> Config {
@@ -49,12 +36,12 @@ fn router() -> Router<Arc<Service>> {
     let (notes, blobs) = (Arc::clone(&service), Arc::clone(&service));
     Router::with_state(service)
         .on("note", move |Json(note): Json<Note>| {
-            notes.add(note.weight());
+            notes.received.add(note.weight());
             ready(())
         })
-        .on("blob", move |body: Bytes| ready(weigh_blob(&body).map(|weight| blobs.add(weight))))
+        .on("blob", move |body: Bytes| ready(weigh_blob(&body).map(|weight| blobs.received.add(weight))))
         .on_request("add", async |Json(ask): Json<Ask>| -> Answer { ask.answer() })
-        .on_request("tally", async |State(service): State<Arc<Service>>| service.take())
+        .on_request("tally", async |State(service): State<Arc<Service>>| service.received.take())
         .on_request("join", async |State(service): State<Arc<Service>>, socket: Socket| {
             service.fans.lock().expect("nobody panics with it").push(socket);
         })

@@ -15,6 +15,9 @@ use super::messages::{Channel, Opened, Over};
 /// The peer.
 pub(crate) type Tungstenite = Over<WebSocket>;
 
+/// The same with one task that asks, and a queue in place of the map.
+pub(crate) type TungsteniteInOrder = Over<WebSocket, true>;
+
 /// WebSocket messages.
 #[derive(Debug)]
 pub(crate) struct WebSocket;

@@ -1,15 +1,19 @@
 //! From a whole frame to whoever waits for it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Buf;
 
 use super::super::Socket;
+use super::super::answers::Asked;
 use super::super::extract::Incoming;
-use super::super::handler::FutureSlot;
+use super::super::handler::Started;
+use super::super::memory;
 use super::super::message::{Message, RecvError, Refused, Responder};
 use super::super::shared::{On, now, wake};
+use super::start::{Ended, next_for, recover, start};
 use super::{AssertUnwindSafe, Driver, catch_unwind};
 use crate::router::{HandlerError, Route};
 use crate::session::{CloseReason, Phase, Reject, RejectCode, RequestName};
@@ -17,14 +21,13 @@ use crate::wire::{Frame, FrameRef, Head, Kind, Name, Next};
 
 impl<T> Driver<T> {
     /// Puts the handler of a new connection in place; it runs before any message is handled.
-    pub(super) fn greet(&mut self) {
-        let Some(route) = self.routes.as_ref().and_then(|routes| routes.on_connect.clone()) else { return };
+    fn greet(&mut self, route: &Route) {
         let name = Name::new("").expect("an empty name is short");
-        let incoming =
-            Incoming { name: "", kind: Kind::Json, body: b"null", owned: None, shared: &self.shared };
-        match route.endpoint.start(&incoming, None, &mut self.slot) {
-            Ok(()) => self.ordered = self.slot.0.take().map(|future| (name, future)),
-            Err(reject) => self.report(&HandlerError::Rejected { name, reject }),
+        let incoming = Incoming::new("", Kind::Json, b"null", 0, &self.shared);
+        match catch_unwind(AssertUnwindSafe(|| route.endpoint.prepare(&incoming))) {
+            Ok(Ok(future)) => self.ordered = Some((name, future)),
+            Ok(Err(reject)) => self.report(&HandlerError::Rejected { name, reject }),
+            Err(_) => self.report(&HandlerError::Panicked { name }),
         }
     }
 
@@ -51,7 +54,15 @@ impl<T> Driver<T> {
             core.session.phase() != Phase::Open
         };
         self.undecoded = false;
+        if self.slot.is_empty() {
+            self.slot = memory::take_slot();
+        }
         loop {
+            if !closing && self.run(cx) {
+                self.undecoded = true;
+                return Ok(());
+            }
+            self.short_answers();
             let answered = match self.next_but_answers()? {
                 Next::Frame(head) if head.kind() == Kind::Control => {
                     self.control(&head);
@@ -78,6 +89,30 @@ impl<T> Driver<T> {
         Ok(())
     }
 
+    /// Gives the short answers that come next to those who wait for them, all under one lock.
+    fn short_answers(&mut self) {
+        let (mut at, mut core) = (0, None);
+        while let Some((head, frame)) = self.input.get(at..).and_then(|input| self.decoder.peek(input)) {
+            let (start, body) = frame.split_at(head.body_at());
+            let name = start.get(2..start.len() - 4).unwrap_or_default();
+            if !name.starts_with(b"resp:") {
+                break;
+            }
+            let guard = core.get_or_insert_with(|| self.shared.lock());
+            let Some(waker) = guard.session.answered_shortly(name, head.kind(), body) else { break };
+            if let Some(waker) = waker {
+                self.wakes.push(waker);
+            }
+            at += frame.len();
+        }
+        drop(core);
+        if at > 0 {
+            self.frame_since = None; // the time of a frame is its own
+        }
+        self.input.advance(at);
+        wake(self.wakes.drain(..));
+    }
+
     /// Gives the answers that come next to those who wait for them, all under one lock; then says what is next.
     fn next_but_answers(&mut self) -> Result<Next, CloseReason> {
         let mut core = None;
@@ -96,9 +131,8 @@ impl<T> Driver<T> {
                 break Ok(next);
             }
             let name = self.input.get(2..head.body_at() - 4).unwrap_or_default();
-            let id = name.iter().rposition(|byte| *byte == b':').and_then(|at| name.get(at + 1..));
             let guard = core.get_or_insert_with(|| self.shared.lock());
-            let Some(id) = id.and_then(|id| guard.session.pending().waits(id)) else {
+            let Some(id) = guard.session.pending().waits_for(name) else {
                 // Not ours: another's, late, or no answer at all in spite of its name.
                 let frame = FrameRef::new(&self.input, head).map(|frame| RequestName::parse(frame.name));
                 if !matches!(frame, Ok(Some(RequestName::Answer { .. }))) {
@@ -108,12 +142,6 @@ impl<T> Driver<T> {
                 self.input.advance(head.frame_len());
                 continue;
             };
-            let body = self.input.get(head.body_at()..head.frame_len()).unwrap_or_default();
-            if let Some(waker) = guard.session.answered_shortly(id, head.kind(), body) {
-                self.wakes.extend(waker);
-                self.input.advance(head.frame_len());
-                continue;
-            }
             let mut body = self.input.split_to(head.frame_len());
             body.advance(head.body_at());
             self.wakes.extend(guard.session.answered(id, head.kind(), body.freeze()));
@@ -128,10 +156,12 @@ impl<T> Driver<T> {
         let body = frame.get(head.body_at()..).unwrap_or_default();
         let (cancelled, phase) = {
             let mut core = self.shared.lock();
+            core.session.answered_peer(self.answers.take_unnoted());
             let before = core.session.queue_len();
             let cancelled = core.session.control_received(body, &self.shared.config, now());
             let made = core.session.queue_len() - before;
             self.shared.count_answer(&mut core, made); // a pong is an answer too
+            self.answers.limit = core.session.max_body(self.limits().max_body);
             (cancelled, core.session.phase())
         };
         if let Some(id) = cancelled {
@@ -199,31 +229,61 @@ impl<T> Driver<T> {
         }
     }
 
+    /// Handles the frames that come next, as long as they are for the handler of the one before: then they are known
+    /// to be text, and whose they are. Says whether handling is held back.
+    fn run(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(route) = self.last.take() else { return false };
+        if route.endpoint.keeps_body() || self.must_wait(route.is_request) {
+            self.last = Some(route);
+            return false;
+        }
+        let limit = self.shared.config.limits.send_queue;
+        let (mut at, mut made, mut held) = (0, 0, false);
+        let input = &self.input[..];
+        // Caught around all of them, as that costs something; a panic is that of the handler at `at`.
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            while let Some((head, tag, frame)) = next_for(&route, &self.decoder, input, at) {
+                made = self.answers.made();
+                let incoming = Incoming::new(&route.name, head.kind(), frame, head.body_at(), &self.shared);
+                let (answers, shared) = (&mut self.answers, &self.shared);
+                let asked = route.is_request.then_some(Asked { tag, answers, shared });
+                let started = route.endpoint.start(&incoming, asked, &mut self.slot, cx);
+                at += head.frame_len();
+                if !matches!(started, Started::Done) {
+                    return Some(Ended::new(&route.name, tag, Some(started)));
+                }
+                // A few bytes may ask for a large answer: look after each.
+                if route.is_request
+                    && (self.answers.len() >= limit || self.shared.answers_held.load(Ordering::Relaxed))
+                {
+                    held = true;
+                    break;
+                }
+            }
+            None
+        }));
+        let ended = polled.unwrap_or_else(|_| {
+            let (head, tag, _) = next_for(&route, &self.decoder, input, at)?;
+            at += head.frame_len();
+            let (answers, shared) = (&mut self.answers, &self.shared);
+            let asked = route.is_request.then_some(Asked { tag, answers, shared });
+            recover(asked, made);
+            Some(Ended::new(&route.name, tag, None))
+        });
+        if at > 0 {
+            self.frame_since = None; // the time of a frame is its own
+        }
+        self.input.advance(at);
+        self.last = Some(route);
+        if let Some(ended) = ended {
+            self.conclude(ended);
+        }
+        held
+    }
+
     /// Handles the message or request at the front of the input: starts its handler, or puts it where it waits. Says
     /// whether it may have been answered.
     fn frame(&mut self, head: &Head, closing: bool, cx: &mut Context<'_>) -> bool {
-        let name_end = head.body_at() - 4;
-        if let Some(route) = self.last.take()
-            && let Some(id) = self.input.get(2..name_end).and_then(|name| route.matches(name))
-            && !closing
-            && !self.must_wait(route.is_request)
-            && !route.endpoint.keeps_body()
-        {
-            // The message before had the same name, so it is known to be text, and whose it is.
-            let body = self.input.get(head.body_at()..head.frame_len()).unwrap_or_default();
-            let incoming =
-                Incoming { name: &route.name, kind: head.kind(), body, owned: None, shared: &self.shared };
-            let outcome = start(&route, &incoming, id, &mut self.slot, cx);
-            self.input.advance(head.frame_len());
-            let is_request = route.is_request;
-            self.last = Some(route);
-            self.conclude(outcome);
-            return is_request;
-        }
-        self.other_frame(head, closing, cx)
-    }
-
-    fn other_frame(&mut self, head: &Head, closing: bool, cx: &mut Context<'_>) -> bool {
         let Ok(frame) = FrameRef::new(&self.input, head) else {
             self.input.advance(head.frame_len());
             self.refuse(Refused::BadName);
@@ -240,41 +300,43 @@ impl<T> Driver<T> {
             }
             return true;
         };
+        self.last = Some(Arc::clone(&route));
+        let before = self.input.len();
+        let held = self.run(cx);
+        if self.input.len() < before {
+            return held;
+        }
         let whole = self.input.split_to(head.frame_len()).freeze();
         let frame = FrameRef::new(&whole, head).expect("the name has been looked at");
-        let (name, id) = match RequestName::parse(frame.name) {
-            Some(RequestName::Request { name, id }) => (name, Some(id)),
+        let (name, tag) = match RequestName::parse(frame.name) {
+            Some(RequestName::Request { name, .. }) => (name, frame.name.strip_prefix("req:")),
             _ => (frame.name, None),
         };
         let body = whole.slice(head.body_at()..);
-        let incoming =
-            Incoming { name, kind: frame.kind, body: &body, owned: Some(&body), shared: &self.shared };
-        let outcome = start(&route, &incoming, id, &mut self.slot, cx);
-        self.last = Some(route);
-        self.conclude(outcome);
+        let incoming = Incoming::owned(name, frame.kind, &body, &self.shared);
+        let ended = start(&route, &incoming, tag.map(str::as_bytes), &mut self.answers, &mut self.slot, cx);
+        if let Some(ended) = ended {
+            self.conclude(ended);
+        }
         is_request
     }
 
-    #[inline]
-    fn conclude(&mut self, outcome: Outcome) {
-        if !matches!(outcome, Outcome::Done) {
-            self.go_on(outcome);
-        }
-    }
-
-    fn go_on(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Done => {}
-            Outcome::MessageWaits(name) => self.ordered = self.slot.0.take().map(|future| (name, future)),
-            Outcome::RequestWaits(id) => {
-                let Some(future) = self.slot.0.take() else { return };
+    /// Keeps what is left of a handler that waits, or tells what went wrong.
+    fn conclude(&mut self, ended: Ended) {
+        let Ended { name, id, how } = ended;
+        match (how, id) {
+            (Some(Started::Done), _) => {}
+            (Some(Started::Waits(future)), None) => self.ordered = Some((name, future)),
+            (Some(Started::Waits(future)), Some(id)) => {
                 let running = self.running.get_or_insert_default();
                 let task = running.tasks.spawn(async move {
                     let _ = future.await; // a request's future has answered by itself
                 });
                 running.ids.push((id, task));
             }
-            Outcome::Wrong(error) => self.report(&error),
+            (Some(Started::Rejected(reject)), _) => self.report(&HandlerError::Rejected { name, reject }),
+            (Some(Started::Failed(error)), _) => self.report(&HandlerError::Failed { name, error }),
+            (None, _) => self.report(&HandlerError::Panicked { name }),
         }
     }
 
@@ -332,9 +394,12 @@ impl<T> Driver<T> {
 
     /// Goes on with the handlers that waited, and starts those that waited for them.
     pub(super) fn poll_handlers(&mut self, cx: &mut Context<'_>) {
+        if let Some(route) = self.greeting.take() {
+            self.greet(&route);
+        }
         loop {
             if let Some((name, mut future)) = self.ordered.take() {
-                let polled = catch_unwind(AssertUnwindSafe(|| future.poll(cx)));
+                let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
                 match polled {
                     Ok(Poll::Pending) => {
                         self.ordered = Some((name, future));
@@ -389,71 +454,13 @@ impl<T> Driver<T> {
         let Message { name, body, responder } = message;
         let found = self.routes.as_ref().and_then(|routes| routes.find(&name, responder.is_some()).cloned());
         let Some(route) = found else { return };
-        let id: Option<Box<str>> = responder.as_ref().map(|responder| responder.id().into());
+        let tag = responder.map(Responder::into_tag);
         let (kind, bytes) = (body.kind(), body.into_bytes());
-        let incoming =
-            Incoming { name: &name, kind, body: &bytes, owned: Some(&bytes), shared: &self.shared };
-        let outcome = start_with(&route, &incoming, responder, id.as_deref(), &mut self.slot, cx);
-        self.conclude(outcome);
-    }
-}
-
-/// What starting a handler came to.
-enum Outcome {
-    Done,
-    MessageWaits(Name),
-    RequestWaits(Box<str>),
-    /// Boxed: the others are small, and there are many of them.
-    Wrong(Box<HandlerError>),
-}
-
-/// Starts a handler, with the way to answer where there is an id.
-fn start(
-    route: &Route,
-    incoming: &Incoming<'_>,
-    id: Option<&str>,
-    slot: &mut FutureSlot,
-    cx: &mut Context<'_>,
-) -> Outcome {
-    let responder = id.map(|id| Responder::new(incoming.shared, incoming.name, id));
-    start_with(route, incoming, responder, id, slot, cx)
-}
-
-/// Starts a handler and polls it once, here: most end without waiting, and then no task is made for them.
-///
-/// A panic is the handler's own: it ends in an error of this message.
-fn start_with(
-    route: &Route,
-    incoming: &Incoming<'_>,
-    responder: Option<Responder>,
-    id: Option<&str>,
-    slot: &mut FutureSlot,
-    cx: &mut Context<'_>,
-) -> Outcome {
-    let mut rejected = None;
-    // Small results: they are moved for every message.
-    let polled = catch_unwind(AssertUnwindSafe(|| match route.endpoint.start(incoming, responder, slot) {
-        Ok(()) => slot.0.as_mut().map_or(Poll::Ready(Ok(())), |future| future.poll(cx)),
-        Err(reject) => {
-            rejected = Some(reject);
-            Poll::Ready(Ok(()))
-        }
-    }));
-    // Only what has to wait, or went wrong, needs its name again.
-    let name = || Name::new(incoming.name).expect("the wire's names are short");
-    match polled {
-        Ok(Poll::Ready(Ok(()))) => match rejected {
-            None => Outcome::Done,
-            Some(reject) => Outcome::Wrong(Box::new(HandlerError::Rejected { name: name(), reject })),
-        },
-        Ok(Poll::Pending) => match id {
-            Some(id) => Outcome::RequestWaits(id.into()),
-            None => Outcome::MessageWaits(name()),
-        },
-        Ok(Poll::Ready(Err(error))) => Outcome::Wrong(Box::new(HandlerError::Failed { name: name(), error })),
-        Err(_) => {
-            slot.0 = None; // drops what the future holds, a responder among it
-            Outcome::Wrong(Box::new(HandlerError::Panicked { name: name() }))
+        let incoming = Incoming::owned(&name, kind, &bytes, &self.shared);
+        let tag = tag.as_ref().map(String::as_bytes);
+        let ended = start(&route, &incoming, tag, &mut self.answers, &mut self.slot, cx);
+        if let Some(ended) = ended {
+            self.conclude(ended);
         }
     }
 }

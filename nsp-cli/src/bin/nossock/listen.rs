@@ -83,7 +83,7 @@ impl Printer {
             Ok(None) => return Ok(false),
             Ok(Some(saved)) => saved,
             Err(error) => {
-                eprintln!("nossock: {peer}: {error}");
+                nsp_cli::note!("nossock: {peer}: {error}");
                 return Ok(false);
             }
         };
@@ -121,11 +121,13 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
                 Err(Reject::new("no_handler", "this only listens"))
             },
         )
-        .on_error(|socket, error| eprintln!("nossock: {}: {error}", socket.peer()));
+        .on_error(|socket, error| nsp_cli::note!("nossock: {}: {error}", socket.peer()));
+    // Before anybody can read that it listens.
+    let stop = stopped();
     let server = args.listen.listen().await?;
     let (ended, end) = tokio::sync::oneshot::channel::<()>();
     let watch = tokio::spawn(async move {
-        let result = watch(&args, ticked).await;
+        let result = watch(&args, ticked, stop).await;
         drop(ended);
         result
     });
@@ -134,10 +136,14 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// Waits for the end: a signal, enough messages, silence, time, or that nobody reads the output.
-async fn watch(args: &Args, mut ticked: mpsc::UnboundedReceiver<Result<(), Failure>>) -> Result<(), Failure> {
+async fn watch(
+    args: &Args,
+    mut ticked: mpsc::UnboundedReceiver<Result<(), Failure>>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     let start = Instant::now();
     let far = Duration::from_secs(60 * 60 * 24 * 365);
-    let mut stop = std::pin::pin!(stopped());
+    let mut stop = std::pin::pin!(stop);
     let mut last = start;
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 {

@@ -74,7 +74,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.is_quiet() {
-                eprintln!("nossock: {failure}");
+                nsp_cli::note!("nossock: {failure}");
             }
             failure.code()
         }

@@ -144,7 +144,7 @@ impl ConnectOptions {
             tls = tls.pin(pin);
         }
         if self.insecure {
-            eprintln!(
+            nsp_cli::note!(
                 "nossock: warning: --insecure accepts any certificate; anyone in between can read and change everything"
             );
             tls = tls.danger_accept_any_certificate();
@@ -166,9 +166,9 @@ impl ListenOptions {
         let builder = Server::bind(self.url.as_str())?.config(self.limits.config());
         let (builder, note) = self.with_tls(builder)?;
         let server = builder.listen().await?;
-        eprintln!("listening {}", server.address());
+        nsp_cli::note!("listening {}", server.address());
         if let Some(note) = note {
-            eprintln!("{note}");
+            nsp_cli::note!("{note}");
         }
         Ok(server)
     }
@@ -217,8 +217,8 @@ impl ListenOptions {
                         None => Ok(()),
                     });
                     match result {
-                        Ok(()) => eprintln!("nossock: new connections get the new certificate"),
-                        Err(failure) => eprintln!("nossock: the old certificate stays: {failure}"),
+                        Ok(()) => nsp_cli::note!("nossock: new connections get the new certificate"),
+                        Err(failure) => nsp_cli::note!("nossock: the old certificate stays: {failure}"),
                     }
                 }
             });

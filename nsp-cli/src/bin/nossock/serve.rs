@@ -115,7 +115,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         max_output: u64::from(args.listen.max_body()),
     });
     let mut router = Router::with_state(Arc::clone(&service))
-        .on_error(|socket, error| eprintln!("nossock: {}: {error}", socket.peer()));
+        .on_error(|socket, error| nsp_cli::note!("nossock: {}: {error}", socket.peer()));
     for pair in args.exec.chunks_exact(2) {
         let [name, command] = pair else { continue };
         router = exec(router, name, command);
@@ -140,8 +140,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
                 }
             });
     }
+    // Before anybody can read that it listens.
+    let stop = stopped();
     let server = args.listen.listen().await?;
-    let drained = server.serve_until(router, stopped()).await;
+    let drained = server.serve_until(router, stop).await;
     if drained.aborted > 0 {
         return Err(Failure::Partial(format!("{} connections had to be cut", drained.aborted)));
     }
@@ -172,10 +174,10 @@ impl Service {
                     saved.sha256
                 );
                 if nsp_cli::output::line(&line).is_err() {
-                    eprintln!("{line}");
+                    nsp_cli::note!("{line}");
                 }
             }
-            Err(error) => eprintln!("nossock: {peer}: {error}"),
+            Err(error) => nsp_cli::note!("nossock: {peer}: {error}"),
         }
     }
 

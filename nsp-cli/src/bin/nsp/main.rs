@@ -87,7 +87,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.is_quiet() {
-                eprintln!("nsp: {failure}");
+                nsp_cli::note!("nsp: {failure}");
             }
             failure.code()
         }

@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use super::finish::{Finish, Reply, panicked, told};
 use super::{Driver, Phase};
 use crate::daemon::call::{Call, CallKind};
-use crate::daemon::connection::{Command, Secret};
+use crate::daemon::connection::{Command, Secret, now};
 use crate::daemon::custom::{self, CustomCall};
 use crate::daemon::entity::Entity;
 use crate::daemon::extract::Caller;
@@ -59,12 +59,7 @@ impl Driver {
             }
             Event::Data { entity, data } => self.data(&entity, data, cx),
             Event::Closed { entity } => self.take_leave(&entity),
-            Event::Expired { key } => {
-                if let Some(task) = self.running.remove(&key) {
-                    task.abort();
-                    self.shared.totals.calls_running.fetch_sub(1, Ordering::Relaxed);
-                }
-            }
+            Event::Expired { key } => self.ended(key, cx),
             Event::Token { key, user, password } => self.token(key, user, password, cx),
             Event::Answer { key, value } => {
                 let mut core = self.connection.lock();
@@ -104,6 +99,7 @@ impl Driver {
         self.members
             .insert(id, Member { entity, is_accepted: false, data_task: None, data: VecDeque::new() });
         self.seat.settle();
+        self.may_be_idle = true;
         Totals::add(&self.shared.totals.created);
     }
 
@@ -127,7 +123,7 @@ impl Driver {
         match found {
             Ok(endpoint) => {
                 let Asked { kind, function, meta, data } = asked;
-                let call = Call { entity: entity.clone(), kind, name: function, data, meta };
+                let call = Call { entity: entity.clone(), key: Some(key), kind, name: function, data, meta };
                 self.start(&endpoint, call, Finish::Give { key }, cx);
             }
             Err(fail) => {
@@ -209,6 +205,7 @@ impl Driver {
         cx: &mut Context<'_>,
     ) {
         let is_refused = result.is_err();
+        self.may_be_idle = true;
         if let Some(member) = self.members.get_mut(entity) {
             member.is_accepted = !is_refused;
         }
@@ -261,6 +258,7 @@ impl Driver {
     /// An entity is gone. Its service says goodbye if it has let it in.
     pub(super) fn take_leave(&mut self, entity: &EntityId) {
         let Some(member) = self.members.remove(entity) else { return };
+        self.may_be_idle = true;
         let Member { entity, is_accepted, data, data_task } = member;
         self.data_bytes -= data.iter().map(cost).sum::<usize>();
         if let Some(task) = data_task {
@@ -279,9 +277,13 @@ impl Driver {
         Arc::clone(&on_close).start(Call::of(&entity, CallKind::Close), &mut slot);
         let Some(future) = slot.0 else { return };
         let reply = Reply::new(&self.connection, &self.shared, service, on_close, Finish::Leave);
-        let time = self.shared.limits.close_time;
+        let mut until = now() + self.shared.limits.close_time;
+        if let Some(end) = self.shared.drain_end.get() {
+            until = until.min(*end);
+        }
         self.shared.tasks.spawn(async move {
-            let _ = tokio::time::timeout(time, reply.wait_for(future)).await; // what takes too long is dropped, and noted by that
+            // What takes too long is dropped, and noted by that.
+            let _ = tokio::time::timeout_at(until.into(), reply.wait_for(future)).await;
         });
     }
 

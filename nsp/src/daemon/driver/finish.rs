@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 
 use crate::daemon::connection::{Command, Connection};
-use crate::daemon::fail::Fail;
+use crate::daemon::fail::{Fail, code};
 use crate::daemon::handler::{CallFuture, Endpoint};
 use crate::daemon::service::Runtime;
 use crate::daemon::shared::{Shared, Totals};
@@ -77,9 +77,25 @@ impl Reply {
 }
 
 impl Drop for Reply {
-    /// The handler was dropped before it gave anything: it was stopped, or its runtime goes down.
+    /// The handler was dropped before it gave anything. Mostly it was stopped, because nobody waits for it any more; or its runtime goes down.
     fn drop(&mut self) {
-        self.give(Err(Fail::internal("the handler was dropped before it was done")));
+        let Some(finish) = &self.finish else { return };
+        let is_awaited = match finish {
+            Finish::Verify { key, .. } | Finish::Give { key } => {
+                let core = self.connection.lock();
+                !core.is_closing && core.machine.is_waiting(*key)
+            }
+            Finish::Data { .. } => false,
+            Finish::Leave => {
+                tracing::warn!(service = &*self.service.name, "a goodbye took too long");
+                false
+            }
+        };
+        if is_awaited {
+            self.give(Err(Fail::internal("the handler was dropped before it was done")));
+        } else {
+            self.finish = None;
+        }
     }
 }
 
@@ -91,6 +107,14 @@ pub(super) fn told(
     finish: &Finish,
     result: Result<Gift, Fail>,
 ) -> Result<Gift, Box<Failure>> {
+    let result = result.and_then(|gift| {
+        let bytes = gift.data.len() + gift.meta.as_ref().map_or(0, |meta| meta.as_bytes().len());
+        let limit = shared.limits.largest_body();
+        if bytes <= limit {
+            return Ok(gift);
+        }
+        Err(Fail::new(code::TOO_LARGE, format!("Error: the result has {bytes} bytes, the limit is {limit}")))
+    });
     result.map_err(|fail| {
         if matches!(finish, Finish::Give { .. }) {
             Totals::add(&shared.totals.failed);

@@ -20,6 +20,7 @@ mod finish;
 
 use std::collections::HashMap;
 use std::future::{Future as _, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,6 +31,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Sleep;
 
 use self::dispatch::Member;
+use self::finish::panicked;
 use super::connection::{Command, Connection, EndReason, WeakUse, now};
 use super::handler::FutureSlot;
 use super::seats::Seat;
@@ -49,6 +51,8 @@ pub(crate) struct Driver {
     members: HashMap<EntityId, Member>,
     /// Calls that wait, each in a task of its own.
     running: HashMap<RequestKey, AbortHandle>,
+    /// Entities that are closed when a call has ended.
+    leaving: Vec<(RequestKey, EntityId)>,
     /// Packets of custom methods that are worked on.
     customs: JoinSet<()>,
     /// Services that are working on data.
@@ -60,6 +64,9 @@ pub(crate) struct Driver {
     armed: Option<Instant>,
     now: Instant,
     message_limit: usize,
+    /// Entities have come or gone, or time has passed: after that a connection may be idle for long, and gives its memory back. Between calls it
+    /// keeps it, because they would have to ask for it again.
+    may_be_idle: bool,
     /// Since when nothing of what is queued has left, and how much it was.
     stalled: Option<(Instant, usize)>,
     phase: Phase,
@@ -118,6 +125,7 @@ impl Driver {
             seat,
             members: HashMap::new(),
             running: HashMap::new(),
+            leaving: Vec::new(),
             customs: JoinSet::new(),
             data_running: 0,
             data_bytes: 0,
@@ -126,14 +134,25 @@ impl Driver {
             armed: None,
             now,
             message_limit,
+            may_be_idle: false,
             stalled: None,
             phase: Phase::Open,
         }
     }
 
     /// Runs the connection to its end; says whether it ended with nothing lost.
-    pub(crate) async fn run(mut self) -> bool {
-        let (reason, clean) = poll_fn(|cx| self.poll(cx)).await;
+    ///
+    /// Boxed: an async function would keep room for it twice, before and while it runs.
+    pub(crate) async fn run(mut self: Box<Self>) -> bool {
+        let (reason, clean) = poll_fn(|cx| {
+            // Handlers are caught where they run; what is left is a fault of ours, of a carrier, or of the authority. Whatever it is, the
+            // entities must not be left behind.
+            catch_unwind(AssertUnwindSafe(|| self.poll(cx))).unwrap_or_else(|panic| {
+                let _ = panicked(&*panic).tell("", "");
+                Poll::Ready((EndReason::Internal, false))
+            })
+        })
+        .await;
         let clean = clean && self.running.is_empty() && self.data_running == 0;
         self.end(reason);
         clean
@@ -155,8 +174,11 @@ impl Driver {
                 return Poll::Pending;
             }
             let can_send = self.carrier.queued() < CARRIER_QUEUE;
-            if !self.arm(cx) || !self.connection.end_turn(cx.waker(), can_send) {
+            if !self.arm(cx) || !self.connection.end_turn(cx.waker(), can_send, self.may_be_idle) {
                 continue;
+            }
+            if std::mem::take(&mut self.may_be_idle) {
+                self.running.shrink_to_fit();
             }
             self.slot.0 = None; // an idle connection holds no memory for calls
             return Poll::Pending;
@@ -170,10 +192,13 @@ impl Driver {
                 self.obey(command, cx);
             }
             self.handle_timeout(cx);
-            let held = self.is_held_back();
+            let mut is_all_read = false;
             while *budget > 0 && self.listens() && !self.is_held_back() {
                 match self.carrier.poll_receive(cx) {
-                    Poll::Pending => break,
+                    Poll::Pending => {
+                        is_all_read = true;
+                        break;
+                    }
                     Poll::Ready(Ok(incoming)) => {
                         *budget -= 1;
                         self.receive(incoming, cx);
@@ -182,8 +207,8 @@ impl Driver {
                 }
             }
             self.write(cx)?;
-            // Nobody wakes us for what was not even looked at.
-            if !(held && self.listens() && !self.is_held_back()) {
+            // Only a carrier that was read to its end wakes us. Where reading was held back, and is not any more, it has to go on.
+            if is_all_read || *budget == 0 || !self.listens() || self.is_held_back() {
                 return Ok(());
             }
         }
@@ -228,13 +253,14 @@ impl Driver {
 
     fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         let now = self.now;
-        let handled = self.connection.with(|core| match core.machine.poll_timeout() {
-            Some(at) if at <= now => core.machine.handle_timeout(now),
-            _ => Ok(()),
-        });
-        self.handle_events(cx);
-        if let Err(offence) = handled {
-            self.close(offence.into());
+        let is_due = self.connection.lock().machine.poll_timeout().is_some_and(|at| at <= now);
+        if is_due {
+            self.may_be_idle = true;
+            let handled = self.connection.with(|core| core.machine.handle_timeout(now));
+            self.handle_events(cx);
+            if let Err(offence) = handled {
+                self.close(offence.into());
+            }
         }
         let stall = self.shared.limits.write_stall;
         if self.stalled.is_some_and(|(since, _)| since + stall <= now) {
@@ -324,7 +350,10 @@ impl Driver {
                 let _ = core.machine.push(&ca::Request::Close { entity });
             }
         });
-        let until = self.now + LAST_WORDS;
+        let mut until = self.now + LAST_WORDS;
+        if let Some(end) = self.shared.drain_end.get() {
+            until = until.min(*end);
+        }
         self.phase = Phase::Closing { reason, farewell, until, clean };
         for (_, task) in self.running.drain() {
             task.abort();
@@ -396,6 +425,25 @@ impl Driver {
         });
     }
 
+    fn close_entity(&mut self, entity: &EntityId, cx: &mut Context<'_>) {
+        let close = ca::Request::Close { entity: entity.clone() };
+        if self.connection.with(|core| core.machine.push(&close)).is_ok() {
+            self.handle_events(cx);
+            self.take_leave(entity);
+        }
+    }
+
+    /// A call that waited has ended, or is stopped.
+    fn ended(&mut self, key: RequestKey, cx: &mut Context<'_>) {
+        let Some(task) = self.running.remove(&key) else { return };
+        task.abort(); // does nothing to one that has ended
+        self.shared.totals.calls_running.fetch_sub(1, Ordering::Relaxed);
+        while let Some(at) = self.leaving.iter().position(|(after, _)| *after == key) {
+            let (_, entity) = self.leaving.swap_remove(at);
+            self.close_entity(&entity, cx);
+        }
+    }
+
     fn obey(&mut self, command: Command, cx: &mut Context<'_>) {
         match command {
             Command::Close(reason) => self.close(reason),
@@ -404,19 +452,12 @@ impl Driver {
                     self.phase = Phase::Draining { until };
                 }
             }
-            Command::CloseEntity(entity) => {
-                let close = ca::Request::Close { entity: entity.clone() };
-                if self.connection.with(|core| core.machine.push(&close)).is_ok() {
-                    self.handle_events(cx);
-                    self.take_leave(&entity);
-                }
-            }
+            Command::CloseEntity { entity, after } => match after {
+                Some(key) if self.running.contains_key(&key) => self.leaving.push((key, entity)),
+                _ => self.close_entity(&entity, cx),
+            },
             Command::Verified { key, entity, result } => self.verified(key, &entity, result, cx),
-            Command::Finished(key) => {
-                if self.running.remove(&key).is_some() {
-                    self.shared.totals.calls_running.fetch_sub(1, Ordering::Relaxed);
-                }
-            }
+            Command::Finished(key) => self.ended(key, cx),
             Command::DataTaken(entity) => self.data_taken(&entity, cx),
         }
     }

@@ -72,7 +72,7 @@ pub struct FunctionManifest {
     pub display_name: String,
     /// What it does.
     pub description: String,
-    /// Whether only superusers may. A daemon puts here how the function was registered.
+    /// Whether only superusers may. A daemon refuses to begin where this says so and the function was registered for everybody.
     pub secure: bool,
     /// The [shape](Shape) of its argument; of a blob function, of what is said about the blob.
     pub call: Option<Value>,

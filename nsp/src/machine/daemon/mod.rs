@@ -195,6 +195,12 @@ impl Daemon {
         self.entities.contains_key(entity)
     }
 
+    /// Whether a request still waits for its answer.
+    #[must_use]
+    pub fn is_waiting(&self, key: RequestKey) -> bool {
+        self.requests.contains_key(&key)
+    }
+
     /// Answers [`Event::Create`]; with the id of the new entity, if the request still waits and was granted.
     pub fn create(&mut self, key: RequestKey, result: Result<(), Box<Failure>>) -> Option<EntityId> {
         let Kind::Create { id } = self.take_if(key, |kind| matches!(kind, Kind::Create { .. }))? else {
@@ -371,6 +377,16 @@ impl Daemon {
         }
         self.question_keys.clear();
         self.timers = Timers::default();
+    }
+
+    /// Gives back the memory of queues that are empty. For a connection that may be idle for long from now on.
+    pub fn shrink(&mut self) {
+        self.link.shrink();
+        self.timers.shrink();
+        self.requests.shrink_to_fit();
+        self.questions.shrink_to_fit();
+        self.question_keys.shrink_to_fit();
+        self.events.shrink_to_fit();
     }
 
     /// What is to be sent next.

@@ -102,6 +102,12 @@ impl DaemonLink {
         Ok(())
     }
 
+    /// Gives back the memory of queues that are empty.
+    pub(in crate::machine) fn shrink(&mut self) {
+        self.ready.shrink_to_fit();
+        self.outgoing.shrink_to_fit();
+    }
+
     pub(in crate::machine) fn send_heartbeat(&mut self) {
         self.outgoing.push_back(Outgoing::Heartbeat);
     }

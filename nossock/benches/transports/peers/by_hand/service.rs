@@ -6,18 +6,22 @@ use std::sync::{Arc, Mutex};
 
 use tokio::net::tcp::OwnedWriteHalf;
 
-use crate::messages::{Note, Tally, invalid, weigh_blob};
+use crate::messages::{Note, Received, invalid, weigh_blob};
 use crate::net::Stream;
 
 use super::Style;
 use super::frame::{self, Frame, JSON, RAW};
 use super::pump::{Handler, Pump};
 
-/// Those who want what is sent to all.
+/// What the connections of a server have in common.
 #[derive(Debug, Default)]
-pub(crate) struct Fans(Mutex<Vec<OwnedWriteHalf>>);
+pub(crate) struct Common {
+    /// Those who want what is sent to all.
+    fans: Mutex<Vec<OwnedWriteHalf>>,
+    received: Received,
+}
 
-impl Fans {
+impl Common {
     /// Sends one frame to all, and returns how many they are.
     ///
     /// Writes to each socket in turn and keeps no queue: the frame is sent again only when all have it, so that there is
@@ -25,7 +29,7 @@ impl Fans {
     fn send(&self) -> io::Result<usize> {
         let mut out = Vec::new();
         frame::put(&mut out, JSON, b"note", |out| Ok(serde_json::to_writer(out, &Note::number(0))?))?;
-        let all = self.0.lock().expect("nobody panics while sending");
+        let all = self.fans.lock().expect("nobody panics while sending");
         for fan in all.iter() {
             if fan.try_write(&out)? < out.len() {
                 return Err(io::Error::other("a fan has not read the last message"));
@@ -41,10 +45,9 @@ impl Fans {
 /// What the connection fails with, or what a frame is wrong in.
 pub(crate) fn connection<S: Style>(
     stream: Stream,
-    fans: Arc<Fans>,
+    common: Arc<Common>,
 ) -> impl Future<Output = io::Result<()>> + Send {
-    let mut pump =
-        Pump::new(stream, Service::<S> { tally: Tally::default(), joins: None, fans, style: PhantomData });
+    let mut pump = Pump::new(stream, Service::<S> { joins: None, common, style: PhantomData });
     async move {
         pump.run().await?;
         match pump.handler.joins.take() {
@@ -67,7 +70,7 @@ async fn join<S: Style>(pump: Pump<Service<S>>, id: Box<[u8]>) -> io::Result<()>
         Ok(())
     })?;
     {
-        let mut fans = pump.handler.fans.0.lock().expect("nobody panics while sending");
+        let mut fans = pump.handler.common.fans.lock().expect("nobody panics while sending");
         if write.try_write(&out)? < out.len() {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -78,10 +81,9 @@ async fn join<S: Style>(pump: Pump<Service<S>>, id: Box<[u8]>) -> io::Result<()>
 
 #[derive(Debug)]
 struct Service<S> {
-    tally: Tally,
     /// The id of the request to join.
     joins: Option<Box<[u8]>>,
-    fans: Arc<Fans>,
+    common: Arc<Common>,
     style: PhantomData<S>,
 }
 
@@ -102,11 +104,11 @@ impl<S: Style> Service<S> {
             return frame::put_reply(out, b"resp:add:", id, |out| S::answer(frame.body, out));
         }
         if frame.name == b"note" {
-            self.tally.add(S::weigh(frame.body)?);
+            self.common.received.add(S::weigh(frame.body)?);
             return Ok(());
         }
         if frame.name == b"blob" && frame.kind == RAW {
-            self.tally.add(weigh_blob(frame.body)?);
+            self.common.received.add(weigh_blob(frame.body)?);
             return Ok(());
         }
         self.seldom(frame, out)
@@ -115,11 +117,11 @@ impl<S: Style> Service<S> {
     #[cold]
     fn seldom(&mut self, frame: Frame<'_>, out: &mut Vec<u8>) -> io::Result<()> {
         if let Some(id) = frame.name.strip_prefix(b"req:tally:") {
-            let tally = std::mem::take(&mut self.tally);
+            let tally = self.common.received.take();
             return frame::put_reply(out, b"resp:tally:", id, |out| Ok(serde_json::to_writer(out, &tally)?));
         }
         if let Some(id) = frame.name.strip_prefix(b"req:fan:") {
-            let reached = self.fans.send()?;
+            let reached = self.common.send()?;
             return frame::put_reply(out, b"resp:fan:", id, |out| Ok(serde_json::to_writer(out, &reached)?));
         }
         if let Some(id) = frame.name.strip_prefix(b"req:join:") {

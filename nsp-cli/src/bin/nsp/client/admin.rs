@@ -60,6 +60,21 @@ impl Office {
         Ok(self.data.is_none() && self.reach.target()?.user.as_deref() == Some(name))
     }
 
+    /// Whether something that ends one's own login was done, judged by what became of it: its end cuts the connection that has asked
+    /// for it, and the answer with it.
+    pub(crate) async fn has_ended(&self, answer: Result<Value, Failure>) -> Result<(), Failure> {
+        match answer {
+            Ok(_) => Ok(()),
+            Err(failure @ (Failure::Disconnected(_) | Failure::Remote(_))) if self.data.is_none() => {
+                match self.reach.who_am_i().await {
+                    Err(Failure::NotAuthenticated(_)) => Ok(()),
+                    _ => Err(failure),
+                }
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
     pub(crate) const fn is_local(&self) -> bool {
         self.data.is_some()
     }

@@ -157,7 +157,7 @@ fn print_blob(args: &CallArgs, blob: &Bytes, meta: Option<&RawJson>) -> Result<(
     if let Some(out) = &args.out {
         save(out, blob)?;
         if !args.json {
-            eprintln!("{} bytes in {}", blob.len(), out.display());
+            nsp_cli::note!("{} bytes in {}", blob.len(), out.display());
             return Ok(());
         }
     }

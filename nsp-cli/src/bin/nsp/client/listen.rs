@@ -63,27 +63,27 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     // Made before it is opened: a service may greet before it has agreed.
     let mut happenings = opening.happenings();
     let activity = opening.open().await.map_err(|error| not_open(&args.service, error))?;
-    eprintln!("listening to {}", printable(&args.service));
+    let mut stop = std::pin::pin!(stopped());
+    nsp_cli::note!("listening to {}", printable(&args.service));
     let start = Instant::now();
     let far = Duration::from_secs(60 * 60 * 24 * 365);
     let mut last = start;
     let mut left = args.count.unwrap_or(u64::MAX);
-    let mut stop = std::pin::pin!(stopped());
     while left > 0 {
         tokio::select! {
             () = &mut stop => break,
             () = sleep_until(start + args.max_time.unwrap_or(far)) => break,
             () = sleep_until(last + args.idle.unwrap_or(far)) => break,
             next = next(&mut happenings) => match next {
-                Some(Ok(Happening::Reopened)) => eprintln!("nsp: the connection was lost and is back; what was sent in between did not arrive"),
+                Some(Ok(Happening::Reopened)) => nsp_cli::note!("nsp: the connection was lost and is back; what was sent in between did not arrive"),
                 Some(Ok(happening)) => {
                     if show(&happening, args.event.as_deref(), args.json)? {
                         left -= 1;
                         last = Instant::now();
                     }
                 }
-                Some(Err(EventError::Missed(missed))) => eprintln!("nsp: {missed} were not read in time"),
-                Some(Err(error)) => eprintln!("nsp: {error}"),
+                Some(Err(EventError::Missed(missed))) => nsp_cli::note!("nsp: {missed} were not read in time"),
+                Some(Err(error)) => nsp_cli::note!("nsp: {error}"),
                 None => {
                     return match &*activity.state().borrow() {
                         ActivityState::Closed(end) => Err(end.clone().into()),

@@ -9,7 +9,7 @@ use nsp_cli::output::{self, printable};
 use crate::daemon::admin;
 
 use super::context::{Context, Contexts};
-use super::reach::{Reach, Session, Stay, prompt};
+use super::reach::{Reach, Stay, prompt};
 use super::tokens::Tokens;
 
 /// Log in, and keep the token for the next commands.
@@ -29,6 +29,10 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "NAME")]
     save: Option<String>,
 
+    /// One JSON object: {"user":…,"daemon":…}.
+    #[arg(long, env = "NSP_JSON")]
+    json: bool,
+
     #[command(flatten)]
     reach: Reach,
 }
@@ -36,6 +40,10 @@ pub(crate) struct LoginArgs {
 /// End a login: the token is good no more, here and at the daemon.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LogoutArgs {
+    /// One JSON object: {"user":…,"daemon":…}.
+    #[arg(long, env = "NSP_JSON")]
+    json: bool,
+
     #[command(flatten)]
     reach: Reach,
 }
@@ -72,7 +80,11 @@ pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
         let context = Context { url: target.address.to_string(), user: Some(user.clone()), ca };
         Contexts::keep(&args.reach.home, name, context)?;
     }
-    output::line(&format!("logged in as {} at {}", printable(&user), target.address))?;
+    if args.json {
+        output::json(&json!({ "user": user, "daemon": target.address.to_string() }))?;
+    } else {
+        output::line(&format!("logged in as {} at {}", printable(&user), target.address))?;
+    }
     session.close().await;
 
     // Whether the password was made by somebody else only the daemon knows; one that cannot say is as good.
@@ -83,7 +95,7 @@ pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
         && let Ok(user) = admin.call::<Value>("whoami", &Value::Null).await
         && user.get("must_change_password") == Some(&Value::Bool(true))
     {
-        eprintln!("nsp: this password was made by somebody else: nsp user passwd");
+        nsp_cli::note!("nsp: this password was made by somebody else: nsp user passwd");
     }
     session.close().await;
     Ok(())
@@ -94,53 +106,57 @@ pub(crate) async fn logout(args: LogoutArgs) -> Result<(), Failure> {
     let (Some(user), Some(token)) = (target.user.clone(), target.token.clone()) else {
         return Err(Failure::NotAuthenticated(format!("nobody is logged in at {}", target.daemon)));
     };
-    let ended = end(&args.reach.connect_to(target.clone(), Stay::Once).await, token.reveal()).await;
+    let ended = end(&args.reach, token.reveal()).await;
     // Whatever the daemon says, the token is gone here.
     Tokens::forget(args.reach.home.tokens()?, &target.daemon, &user)?;
     match ended {
-        // The end of the token ends the connection that has shown it, sometimes before the answer.
-        Ok(()) | Err(Failure::Disconnected(_)) => {
-            output::line(&format!("{} is logged out", printable(&user)))
+        Ok(()) | Err(Failure::NotAuthenticated(_)) if args.json => {
+            output::json(&json!({ "user": user, "daemon": target.address.to_string() }))
         }
+        Ok(()) => output::line(&format!("{} is logged out", printable(&user))),
         // It was good no more.
         Err(Failure::NotAuthenticated(_)) => output::line(&format!("{} was logged out", printable(&user))),
         Err(failure) => {
-            eprintln!("nsp: the token is forgotten here; the daemon was not told");
+            nsp_cli::note!("nsp: the token is forgotten here; the daemon was not told");
             Err(failure)
         }
     }
 }
 
-async fn end(session: &Result<Session, Failure>, token: &str) -> Result<(), Failure> {
-    let session = match session {
-        Ok(session) => session,
-        Err(failure) => return Err(failure.clone()),
-    };
+async fn end(reach: &Reach, token: &str) -> Result<(), Failure> {
+    let session = reach.connect(Stay::Once).await?;
     let admin = session.open(admin::NAME).await?;
     let argument =
         RawJson::of(&json!({ "token": token })).map_err(|error| Failure::Other(error.to_string()))?;
-    admin.call_raw("logout", argument).await?;
-    Ok(())
+    let answer = admin.call_raw("logout", argument).await.map_err(Failure::from);
+    session.close().await;
+    match answer {
+        Ok(_) => Ok(()),
+        // The end of the token ends the connection that has shown it, and the answer with it.
+        Err(failure @ (Failure::Disconnected(_) | Failure::Remote(_))) => match reach.who_am_i().await {
+            Err(Failure::NotAuthenticated(_)) => Ok(()),
+            _ => Err(failure),
+        },
+        Err(failure) => Err(failure),
+    }
 }
 
 pub(crate) async fn whoami(args: WhoamiArgs) -> Result<(), Failure> {
-    let session = args.reach.connect(Stay::Once).await?;
-    if session.target.user.is_none() {
+    let target = args.reach.target()?;
+    if target.user.is_none() {
         return Err(Failure::NotAuthenticated(format!(
             "nobody is logged in at {}: nsp login NAME",
-            session.target.daemon
+            target.daemon
         )));
     }
-    let admin = session.open(admin::NAME).await?;
-    let user: Value = admin.call("whoami", &Value::Null).await?;
+    let user = args.reach.who_am_i().await?;
     if args.json {
         output::json(&user)?;
     } else {
         let text = |field: &str| user.get(field).and_then(Value::as_str).map(printable).unwrap_or_default();
         let privilege = user.get("privilege").and_then(Value::as_i64).unwrap_or_default();
         let rank = if privilege == 0 { "superuser".to_owned() } else { format!("privilege {privilege}") };
-        output::line(&format!("{} ({rank}) at {}", text("name"), session.target.address))?;
+        output::line(&format!("{} ({rank}) at {}", text("name"), target.address))?;
     }
-    session.close().await;
     Ok(())
 }

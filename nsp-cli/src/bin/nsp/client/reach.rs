@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nossock::transport::tls::{ALPN, ClientTls, ClientTlsBuilder, Identity, TlsError, TlsSetupError};
 use nsp::authority::Answer;
-use nsp::carrier::{Address, CarrierKind, ConnectError, WEB_ALPN};
+use nsp::carrier::{Address, CarrierKind, ConnectError, Limits, WEB_ALPN};
 use nsp::client::{
     Activity, Client, Connector, Credentials, DownReason, KnownHosts, Offered, OpenError, Told, Trust,
 };
@@ -14,10 +14,12 @@ use nsp::machine::SpMode;
 use nsp::proto::au::Notice;
 use nsp::secure::Fingerprint;
 use nsp::{Password, Token};
+use serde_json::Value;
 
 use nsp_cli::exit::Failure;
-use nsp_cli::text::duration;
+use nsp_cli::text::{duration, size};
 
+use crate::daemon::admin;
 use crate::place::Home;
 use crate::secret::{self, PasswordOptions};
 
@@ -42,6 +44,10 @@ pub(crate) struct Reach {
     /// How long an answer may take: 500ms, 2s, 1m.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, env = "NSP_TIMEOUT", help_heading = "Daemon")]
     pub(crate) timeout: Duration,
+
+    /// The largest message to send or accept, in bytes or as 2MiB. The daemon has a limit of its own.
+    #[arg(long, value_name = "SIZE", default_value = "1088KiB", value_parser = size, env = "NSP_MAX_MESSAGE", help_heading = "Daemon")]
+    max_message: u64,
 
     /// A file whose first line is the token to show, instead of the one that nsp login has kept. NSP_TOKEN holds the token itself.
     #[arg(long, value_name = "FILE", env = "NSP_TOKEN_FILE", help_heading = "Login")]
@@ -230,6 +236,15 @@ impl Reach {
         Ok(())
     }
 
+    /// Who the daemon says this is.
+    pub(crate) async fn who_am_i(&self) -> Result<Value, Failure> {
+        let session = self.connect(Stay::Once).await?;
+        let user = async { Ok(session.open(admin::NAME).await?.call("whoami", &Value::Null).await?) };
+        let user = user.await;
+        session.close().await;
+        user
+    }
+
     /// Whether a daemon may be known by its key instead of by a certificate.
     const fn may_meet(&self, target: &Target) -> bool {
         self.pin.is_none() && target.ca.is_none() && !self.insecure
@@ -244,6 +259,11 @@ impl Reach {
         let mut connector = Client::connect(target.address.clone())
             .timeout(self.timeout)
             .open_timeout(self.timeout)
+            .limits(Limits {
+                message: usize::try_from(self.max_message).unwrap_or(usize::MAX),
+                connect: self.timeout,
+                ..Limits::default()
+            })
             .credentials(credentials)
             .trust(self.policy()?);
         if stay == Stay::Once {
@@ -293,7 +313,7 @@ impl Reach {
 
     fn policy(&self) -> Result<Trust, Failure> {
         if self.insecure {
-            eprintln!(
+            nsp_cli::note!(
                 "nsp: warning: --insecure accepts any key; anyone in between can read and change everything"
             );
             return Ok(Trust::danger_anyone());
@@ -315,7 +335,7 @@ impl Reach {
 /// Asks whether a key is the daemon's.
 async fn confirm(offered: Offered) -> bool {
     let asked = tokio::task::spawn_blocking(move || {
-        eprint!(
+        nsp_cli::note_part!(
             "{} is met for the first time. Its {} key is\n  {}\nCompare it with what the daemon says. Is it the same? (yes/no) ",
             offered.host.escape_debug(),
             offered.kind,

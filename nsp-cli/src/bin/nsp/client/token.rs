@@ -83,11 +83,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
                 (_, Some(id)) => ask(&whose, "revokeMyToken", &json!({ "id": id })).await,
                 (_, None) => return Err(Failure::Usage("which? nsp token ls shows them".to_owned())),
             };
-            match answer {
-                // It may have been the one that this connection has shown.
-                Ok(_) | Err(Failure::Disconnected(_)) => Ok(()),
-                Err(failure) => Err(failure),
-            }
+            // It may have been the one that this connection has shown.
+            whose.office.has_ended(answer).await
         }
     }
 }

@@ -249,14 +249,9 @@ async fn passwd(shown: &Shown, name: Option<String>, new: &NewPassword) -> Resul
         && let Some(password) = &password
     {
         let answer = ask(shown, "setMyPassword", &json!({ "password": password })).await;
-        return match answer {
-            // With the old password ends the login, and the connection that has shown it, sometimes before the answer.
-            Ok(_) | Err(Failure::Disconnected(_)) => {
-                eprintln!("nsp: the password is changed; log in again: nsp login {}", printable(&name));
-                Ok(())
-            }
-            Err(failure) => Err(failure),
-        };
+        shown.office.has_ended(answer).await?;
+        nsp_cli::note!("nsp: the password is changed; log in again: nsp login {}", printable(&name));
+        return Ok(());
     }
     let answer = ask(shown, "setPassword", &json!({ "name": name, "password": password })).await?;
     if shown.json {
@@ -286,13 +281,13 @@ fn imported(shown: &Shown, answer: &Value) -> Result<(), Failure> {
             output::line(&name)?;
         }
         for name in names("locked") {
-            eprintln!(
+            nsp_cli::note!(
                 "nsp: {name} is locked: it had the password that everybody knows; nsp user passwd {name}, then nsp user unlock {name}"
             );
         }
     }
     for row in &refused {
-        eprintln!("nsp: {row}");
+        nsp_cli::note!("nsp: {row}");
     }
     if refused.is_empty() {
         return Ok(());

@@ -448,7 +448,7 @@ fn shown(daemon: &DaemonHandle) -> Value {
         .map(|entity| {
             json!({
                 "id": entity.id.as_str(), "connection": entity.connection.0, "service": entity.service,
-                "claims": entity.claimed_owner, "user": entity.proved_user.as_ref().map(|user| user.as_str()),
+                "claims": entity.claimed_owner, "user": entity.proved_user.as_ref().map(nsp::daemon::User::as_str),
                 "groups": entity.groups,
             })
         })

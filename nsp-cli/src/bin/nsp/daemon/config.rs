@@ -23,6 +23,10 @@ pub(crate) struct File {
     pub(crate) listen: Option<Vec<String>>,
     /// Where to listen for the original's clients as well.
     pub(crate) legacy_clients: Vec<String>,
+    /// Lets them send secrets.
+    pub(crate) legacy_secrets: Option<bool>,
+    /// Web pages whose browsers are let in.
+    pub(crate) origins: Vec<String>,
     /// Allows carriers in clear beyond loopback.
     pub(crate) plaintext: Option<bool>,
     /// The folder with services.
@@ -35,6 +39,8 @@ pub(crate) struct File {
     pub(crate) log: Option<String>,
     /// Who may do what.
     pub(crate) policy: Option<PathBuf>,
+    /// How many users anybody may make in an hour.
+    pub(crate) open_registration: Option<Count>,
     pub(crate) tls: Tls,
     pub(crate) limits: LimitsFile,
     pub(crate) passwords: Passwords,
@@ -96,6 +102,9 @@ pub(crate) struct FunctionFile {
     /// Only for superusers with a token.
     #[serde(default)]
     pub(crate) secure: bool,
+    /// Only for users who have logged in, whose name the script then knows.
+    #[serde(default)]
+    pub(crate) login: bool,
     pub(crate) timeout: Option<Time>,
     pub(crate) memory: Option<Size>,
     pub(crate) output: Option<Size>,

@@ -26,23 +26,21 @@ pub(super) struct Certificate {
     pub(super) identity: Identity,
     /// What clients know it by that no CA tells: the SHA-256 of its public key.
     pub(super) key: Option<Fingerprint>,
-    /// Whether it was made just now.
-    pub(super) is_new: bool,
 }
 
 impl Certificate {
-    fn new(identity: Identity, is_new: bool) -> Self {
+    fn new(identity: Identity) -> Self {
         let key = identity.certificates().first().and_then(|der| {
             let (_, cert) = X509Certificate::from_der(der).ok()?;
             let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, cert.public_key().raw);
             Some(Fingerprint::from_sha256(hash.as_ref().try_into().ok()?))
         });
-        Self { identity, key, is_new }
+        Self { identity, key }
     }
 
     /// Reads those of the configuration.
     pub(super) fn read(certificate: &Path, key: &Path) -> Result<Self, Failure> {
-        Ok(Self::new(Identity::from_pem_files(certificate, key)?, false))
+        Ok(Self::new(Identity::from_pem_files(certificate, key)?))
     }
 
     /// Takes up the one in the folder, or makes it: where there is none, where it ends soon, and where it lacks a name.
@@ -66,7 +64,7 @@ impl Certificate {
         // The key first: a certificate without its key would be taken for a good one at the next start.
         files::write_private(&key, key_pem.as_bytes())?;
         files::write_public(&cert, chain.as_bytes())?;
-        Ok(Self::new(Identity::from_pem(chain, key_pem)?, true))
+        Ok(Self::new(Identity::from_pem(chain, key_pem)?))
     }
 }
 
@@ -138,20 +136,22 @@ mod tests {
     fn what_was_made_once_is_taken_up_again() {
         let dir = tempfile::tempdir().unwrap();
         let data = Data::new(Some(dir.path())).unwrap();
-        let first = Certificate::generated(&data, &[]).unwrap();
-        let second = Certificate::generated(&data, &[]).unwrap();
-        assert!(first.is_new && !second.is_new);
-        assert_eq!(first.key, second.key);
-        let ca = std::fs::read(data.file("ca.pem")).unwrap();
-        let third =
-            Certificate::generated(&data, &["chat.example.org".to_owned(), "10.0.0.1".to_owned()]).unwrap();
-        assert!(third.is_new, "a name was missing");
-        assert!(
-            third.key.is_some() && third.key == first.key,
-            "who knows the daemon by its key goes on knowing it"
+        let names = ["chat.example.org".to_owned(), "10.0.0.1".to_owned()];
+        let made = |names: &[String]| {
+            let certificate = Certificate::generated(&data, names).unwrap();
+            let read = |name| std::fs::read(data.file(name)).unwrap();
+            (certificate.key.unwrap(), read("tls.pem"), read("ca.pem"))
+        };
+        let first = made(&[]);
+        assert_eq!(made(&[]), first);
+        let (key, certificate, ca) = made(&names);
+        assert_ne!(certificate, first.1, "a name was missing");
+        assert_eq!(
+            (key, &ca),
+            (first.0, &first.2),
+            "who knows the daemon by its key or its CA goes on knowing it"
         );
-        assert_eq!(std::fs::read(data.file("ca.pem")).unwrap(), ca, "clients trust the same CA as before");
-        assert!(!Certificate::generated(&data, &["10.0.0.1".to_owned()]).unwrap().is_new);
+        assert_eq!(made(&names[..1]).1, certificate, "one that has more names than it needs is good");
         for name in ["ca.key", "tls.key"] {
             assert!(!files::is_open_to_others(&data.file(name)), "{name}");
         }

@@ -103,7 +103,9 @@ impl Write for Gate {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_open {
-            io::stderr().write_all(bytes)?;
+            // A log that cannot be written, for the disk behind it is full, is no reason to stop serving; and whoever is told of
+            // this error would want to print it, at the same place.
+            drop(io::stderr().write_all(bytes));
         } else {
             held.lines.extend_from_slice(bytes);
         }

@@ -23,21 +23,22 @@ const TIME: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 16;
 
 /// Where numbers are to be read. Anybody who reaches it reads them, so it is on loopback only.
-pub(super) async fn bind(address: &str) -> Result<TcpListener, Failure> {
-    let parsed: SocketAddr = address.parse().map_err(|_| {
-        Failure::Usage(format!(
-            "`{}` is no address for metrics: write 127.0.0.1:9464",
-            address.escape_debug()
-        ))
+pub(super) fn address(text: &str) -> Result<SocketAddr, Failure> {
+    let address: SocketAddr = text.parse().map_err(|_| {
+        Failure::Usage(format!("`{}` is no address for metrics: write 127.0.0.1:9464", text.escape_debug()))
     })?;
-    if !parsed.ip().is_loopback() {
+    if !address.ip().is_loopback() {
         return Err(Failure::Usage(format!(
-            "metrics are for everybody who can reach them: {parsed} is not a loopback address"
+            "metrics are for everybody who can reach them: {address} is not a loopback address"
         )));
     }
-    TcpListener::bind(parsed)
+    Ok(address)
+}
+
+pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address)
         .await
-        .map_err(|error| Failure::Connect(format!("cannot listen at {parsed} for metrics: {error}")))
+        .map_err(|error| Failure::Connect(format!("cannot listen at {address} for metrics: {error}")))
 }
 
 /// Answers until it is dropped.
@@ -114,11 +115,11 @@ mod tests {
 
     #[tokio::test]
     async fn numbers_are_read_over_http_from_loopback_only() {
-        let failure = bind("0.0.0.0:0").await.unwrap_err();
+        let failure = address("0.0.0.0:0").unwrap_err();
         assert!(failure.to_string().contains("not a loopback address"), "{failure}");
-        assert!(bind("localhost").await.is_err());
+        assert!(address("localhost").is_err());
         let daemon = nsp::daemon::Daemon::builder().bind().await.unwrap();
-        let listener = bind("127.0.0.1:0").await.unwrap();
+        let listener = bind(address("127.0.0.1:0").unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(serve(listener, daemon.handle()));
         for (request, status, holds) in [

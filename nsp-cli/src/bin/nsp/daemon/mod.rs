@@ -16,10 +16,11 @@ use std::sync::Arc;
 
 use nossock::transport::tls::{ALPN, ServerTls};
 use nsp::carrier::{Address, WEB_ALPN};
-use nsp::daemon::{BindError, Daemon, DaemonHandle, Drained, Limits, Listen};
+use nsp::daemon::{BindError, Daemon, DaemonHandle, Drained, Limits, Listen, Service, WeakUse};
 use nsp::secure::ServerKey;
 use nsp::{DaemonKey, Password};
 use nsp_auth::Authority;
+use nsp_auth::no_user::NoUser;
 use nsp_auth::token::Lifetime;
 use nsp_auth::user::{SUPERUSER, Username};
 use nsp_auth::users::NewUser;
@@ -75,7 +76,8 @@ async fn serve(plan: Plan, options: &Options, log: &Log) -> Result<(), Failure> 
         .request_time(plan.limits.request_timeout)
         .service(activity::service())
         .service(admin::service(authority.clone()))
-        .service(noshell::service(authority.clone()));
+        .service(noshell::service(authority.clone()))
+        .service(no_user(&plan, &authority));
     for service in services::of_scripts(&plan.scripts) {
         builder = builder.service(service);
     }
@@ -94,11 +96,13 @@ async fn serve(plan: Plan, options: &Options, log: &Log) -> Result<(), Failure> 
         builder = builder.listen(listen(&plan, place, &tls, &key));
     }
     let daemon = builder.bind().await.map_err(not_bound)?;
-    let metrics = match &plan.metrics {
+    let metrics = match plan.metrics {
         Some(address) => Some(metrics::bind(address).await?),
         None => None,
     };
 
+    // Whoever reads that it is there may send a signal the next moment.
+    let (stop_signal, hangup) = (stopped(), Hangup::register());
     greet(&plan, &daemon, &certificate, password.as_ref());
     log.open();
     tell_limits(&plan);
@@ -118,11 +122,17 @@ async fn serve(plan: Plan, options: &Options, log: &Log) -> Result<(), Failure> 
         running.spawn(program.keep_running(stopping.clone()));
     }
     systemd::notify("READY=1");
-    let reloading = tokio::spawn(reload_on_hangup(options.clone(), daemon.handle(), log.clone()));
+    let reloading = tokio::spawn(reload_on_hangup(
+        hangup,
+        options.clone(),
+        daemon.handle(),
+        authority.clone(),
+        log.clone(),
+    ));
 
     let drained = daemon
         .serve_until(async {
-            stopped().await;
+            stop_signal.await;
             systemd::notify("STOPPING=1");
         })
         .await;
@@ -143,7 +153,7 @@ fn certificate(plan: &Plan) -> Result<Certificate, Failure> {
 }
 
 async fn authority(plan: &Plan, options: &Options) -> Result<Authority, Failure> {
-    let mut builder = Authority::builder().cost(plan.cost);
+    let mut builder = Authority::builder().cost(plan.cost).policies(plan.policies()?);
     if let Some(characters) = plan.minimum_length {
         builder = builder.min_password_characters(characters);
     }
@@ -179,6 +189,15 @@ async fn first_admin(authority: &Authority, options: &Options) -> Result<Option<
     Ok(None)
 }
 
+fn no_user(plan: &Plan, authority: &Authority) -> Service<NoUser> {
+    let no_user = NoUser::new(authority.users());
+    match plan.open_registration {
+        Some(per_hour) => no_user.open_registration(per_hour),
+        None => no_user,
+    }
+    .into_service()
+}
+
 fn limits(plan: &Plan) -> Limits {
     let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
     let mut limits = Limits {
@@ -197,12 +216,13 @@ fn limits(plan: &Plan) -> Limits {
 
 fn listen(plan: &Plan, place: &Place, tls: &ServerTls, key: &Arc<ServerKey>) -> Listen {
     let address = &place.address;
-    let mut listen = Listen::on(address.to_string());
+    let mut listen = Listen::on(address.to_string()).origins(plan.origins.iter().cloned());
     if address.is_tls() {
         return listen.tls(tls.clone());
     }
     if place.legacy {
-        return listen.sp(Arc::clone(key)).legacy_clients();
+        let weak = if plan.legacy_secrets { WeakUse::Everything } else { WeakUse::NoSecrets };
+        return listen.sp(Arc::clone(key)).legacy_clients().weak_use(weak);
     }
     if plan.plaintext {
         listen = listen.plaintext();
@@ -224,13 +244,13 @@ fn not_bound(error: BindError) -> Failure {
 fn greet(plan: &Plan, daemon: &Daemon, certificate: &Certificate, password: Option<&Password>) {
     let addresses = daemon.addresses();
     for address in &addresses {
-        eprintln!("listening {address}");
+        nsp_cli::note!("listening {}", shown(address));
     }
     if let (Some(key), true) = (certificate.key, addresses.iter().any(Address::is_tls)) {
-        eprintln!("key {key}");
+        nsp_cli::note!("key {key}");
     }
     if let Some(password) = password {
-        eprintln!(
+        nsp_cli::note!(
             "user admin, password {} (shown this once; change it: nsp user passwd admin)",
             password.reveal()
         );
@@ -238,17 +258,23 @@ fn greet(plan: &Plan, daemon: &Daemon, certificate: &Certificate, password: Opti
     let Some(first) = addresses.first() else { return };
     // The default is found without being told.
     let mut flags = String::new();
-    if first.to_string() != crate::client::context::LOCAL_URL || !plan.data.is_default() {
-        flags.push_str(&format!(" --url {first}"));
+    let first_shown = shown(first);
+    if first_shown != crate::client::context::LOCAL_URL || !plan.data.is_default() {
+        flags.push_str(&format!(" --url {first_shown}"));
         if first.is_tls() && plan.certificate.is_none() {
             flags.push_str(&format!(" --ca {}", quoted(&plan.data.file("ca.pem").display().to_string())));
         }
     }
     match plan.scripts.first() {
-        Some(script) => eprintln!("call it: nsp call {} {}{flags}", script.service, script.name),
-        None => eprintln!("call it: nsp services{flags}"),
+        Some(script) => nsp_cli::note!("call it: nsp call {} {}{flags}", script.service, script.name),
+        None => nsp_cli::note!("call it: nsp services{flags}"),
     }
-    eprintln!("log in:  nsp login admin{flags}");
+    nsp_cli::note!("log in:  nsp login admin{flags}");
+}
+
+/// An address as people write it: the path of a WebSocket goes without saying when there is none.
+fn shown(address: &Address) -> String {
+    address.to_string().trim_end_matches('/').to_owned()
 }
 
 /// A word as a shell takes it.
@@ -270,36 +296,69 @@ fn summary(drained: Drained) -> Result<(), Failure> {
             drained.drained, drained.aborted
         )));
     }
-    eprintln!("nsp: {} connections ended in peace", drained.drained);
+    nsp_cli::note!("nsp: {} connections ended in peace", drained.drained);
     Ok(())
 }
 
-/// Reads certificate and level of the log again at each SIGHUP. What cannot be used leaves everything as it was.
-async fn reload_on_hangup(options: Options, daemon: DaemonHandle, log: Log) {
+/// SIGHUP, where there is one. From when it is made on it does not end the program.
+#[cfg(unix)]
+struct Hangup(Option<tokio::signal::unix::Signal>);
+
+#[cfg(not(unix))]
+struct Hangup;
+
+impl Hangup {
     #[cfg(unix)]
-    {
-        let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else {
-            return;
-        };
-        while hangup.recv().await.is_some() {
-            systemd::notify("RELOADING=1");
-            match reload(&options, &daemon, &log) {
-                Ok(()) => tracing::info!("reloaded: new connections get the certificate as it is now"),
-                Err(failure) => tracing::error!(%failure, "not reloaded: everything stays as it was"),
-            }
-            systemd::notify("READY=1");
-        }
+    fn register() -> Self {
+        Self(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok())
     }
+
     #[cfg(not(unix))]
-    {
-        let _ = (options, daemon, log);
+    fn register() -> Self {
+        Self
+    }
+
+    async fn recv(&mut self) {
+        #[cfg(unix)]
+        if let Some(signal) = &mut self.0
+            && signal.recv().await.is_some()
+        {
+            return;
+        }
         std::future::pending::<()>().await;
     }
 }
 
-fn reload(options: &Options, daemon: &DaemonHandle, log: &Log) -> Result<(), Failure> {
+/// Reads certificate, policy and level of the log again at each SIGHUP. What cannot be used leaves everything as it was.
+async fn reload_on_hangup(
+    mut hangup: Hangup,
+    options: Options,
+    daemon: DaemonHandle,
+    authority: Authority,
+    log: Log,
+) {
+    loop {
+        hangup.recv().await;
+        systemd::notify("RELOADING=1");
+        match reload(&options, &daemon, &authority, &log).await {
+            Ok(()) => tracing::info!("reloaded: new connections get the certificate as it is now"),
+            Err(failure) => tracing::error!(%failure, "not reloaded: everything stays as it was"),
+        }
+        systemd::notify("READY=1");
+    }
+}
+
+async fn reload(
+    options: &Options,
+    daemon: &DaemonHandle,
+    authority: &Authority,
+    log: &Log,
+) -> Result<(), Failure> {
     let plan = Plan::new(options)?;
     let certificate = certificate(&plan)?;
+    if plan.policy.is_some() {
+        authority.reload_policy("SIGHUP").await.map_err(|error| Failure::Usage(chain(&error)))?;
+    }
     daemon.reload_tls(&certificate.identity)?;
     log.set_level(&plan.log)
 }

@@ -67,6 +67,14 @@ pub(super) struct Options {
     #[arg(long, value_name = "URL", env = "NSP_LEGACY_CLIENTS", value_delimiter = ',')]
     pub(super) legacy_clients: Vec<String>,
 
+    /// Let clients of the original send passwords and call what is for superusers, although whoever listens can read along.
+    #[arg(long, env = "NSP_LEGACY_SECRETS")]
+    pub(super) legacy_secrets: bool,
+
+    /// Let in browsers that show a page of this origin, as in https://chat.example.org; * are all. Without it no page gets in by ws:// or wss://.
+    #[arg(long = "origin", value_name = "ORIGIN", env = "NSP_ORIGINS", value_delimiter = ',')]
+    pub(super) origins: Vec<String>,
+
     /// Allow listening beyond this machine without any encryption.
     #[arg(long, env = "NSP_PLAINTEXT")]
     pub(super) plaintext: bool,
@@ -90,8 +98,18 @@ pub(super) struct Options {
     pub(super) key: Option<PathBuf>,
 
     /// Answer SERVICE.FUNCTION with a script.
-    #[arg(long = "function", value_name = "SERVICE.FUNCTION=FILE", help_heading = "Services")]
+    #[arg(
+        long = "function",
+        value_name = "SERVICE.FUNCTION=FILE",
+        env = "NSP_FUNCTIONS",
+        value_delimiter = ',',
+        help_heading = "Services"
+    )]
     pub(super) functions: Vec<String>,
+
+    /// Have these scripts answer only users who have logged in; their names are in NSP_USER.
+    #[arg(long, env = "NSP_FUNCTION_LOGIN", help_heading = "Services")]
+    pub(super) function_login: bool,
 
     /// How long a script may take.
     #[arg(long, value_name = "TIME", value_parser = duration, env = "NSP_FUNCTION_TIMEOUT", help_heading = "Services")]
@@ -116,6 +134,15 @@ pub(super) struct Options {
     /// A file whose first line is the key of daemons that are trusted.
     #[arg(long, value_name = "FILE", env = "NSP_DAEMON_KEY_FILE", help_heading = "Users")]
     pub(super) daemon_key_file: Option<PathBuf>,
+
+    /// Who may do what: a policy, TOML or JSON. What it does not grant is denied, to superusers as well, so it has to grant the role
+    /// `superuser` what administration needs. SIGHUP reads it again.
+    #[arg(long, value_name = "FILE", env = "NSP_POLICY", help_heading = "Users")]
+    pub(super) policy: Option<PathBuf>,
+
+    /// Let anybody make a user by NoUser.createUser, so many in an hour. Nobody can otherwise.
+    #[arg(long, value_name = "PER_HOUR", env = "NSP_OPEN_REGISTRATION", help_heading = "Users")]
+    pub(super) open_registration: Option<u32>,
 
     /// How long what runs may take to end, when the daemon is to.
     #[arg(long, value_name = "TIME", value_parser = duration, env = "NSP_GRACE")]

@@ -1,13 +1,15 @@
 //! What is to run: command line and configuration in one, checked.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use nsp::carrier::{Address, Scheme};
 use nsp_auth::password::Cost;
+use nsp_auth::policy::Policies;
 use serde_json::{Value, json};
 
-use nsp_cli::exit::Failure;
+use nsp_cli::exit::{Failure, chain};
 use nsp_cli::{output, text};
 
 use crate::place::Data;
@@ -15,6 +17,7 @@ use crate::script::{Bounds, Found, Function, command_for};
 
 use super::config::{Config, FunctionFile, Limits};
 use super::log;
+use super::metrics;
 use super::options::Options;
 use super::services::Script;
 
@@ -35,15 +38,18 @@ pub(super) struct Plan {
     pub(super) data: Data,
     pub(super) listen: Vec<Place>,
     pub(super) plaintext: bool,
+    pub(super) legacy_secrets: bool,
+    pub(super) origins: Vec<String>,
     pub(super) names: Vec<String>,
     /// Certificate and key, where they are not to be made.
     pub(super) certificate: Option<(PathBuf, PathBuf)>,
     pub(super) scripts: Vec<Script>,
     pub(super) services: PathBuf,
     pub(super) grace: Duration,
-    pub(super) metrics: Option<String>,
+    pub(super) metrics: Option<SocketAddr>,
     pub(super) log: String,
     pub(super) policy: Option<PathBuf>,
+    pub(super) open_registration: Option<u32>,
     pub(super) limits: Limits,
     pub(super) cost: Cost,
     pub(super) minimum_length: Option<usize>,
@@ -78,6 +84,8 @@ impl Plan {
         let level = options.log.clone().or_else(|| file.log.clone());
         let level = level.unwrap_or_else(|| log::DEFAULT.to_owned());
         log::check(&level)?;
+        let metrics = options.metrics.as_deref().or(file.metrics.as_deref());
+        let metrics = metrics.map(metrics::address).transpose()?;
         let cost = Cost {
             memory_kib: kib(file
                 .passwords
@@ -88,6 +96,8 @@ impl Plan {
         Ok(Self {
             listen,
             plaintext,
+            legacy_secrets: options.legacy_secrets || file.legacy_secrets.unwrap_or_default(),
+            origins: if options.origins.is_empty() { file.origins.clone() } else { options.origins.clone() },
             names,
             certificate,
             scripts: scripts(options, &config)?,
@@ -97,9 +107,10 @@ impl Plan {
                 .or_else(|| file.services.as_deref().map(|path| config.path(path)))
                 .unwrap_or_else(|| data.file("services")),
             grace: options.grace.or(file.grace.map(|time| time.0)).unwrap_or(Duration::from_secs(10)),
-            metrics: options.metrics.clone().or_else(|| file.metrics.clone()),
+            metrics,
             log: level,
-            policy: file.policy.as_deref().map(|path| config.path(path)),
+            policy: options.policy.clone().or_else(|| file.policy.as_deref().map(|path| config.path(path))),
+            open_registration: options.open_registration.or(file.open_registration.map(|count| count.0)),
             limits: Limits::of(&file.limits),
             cost,
             minimum_length: file.passwords.minimum_length.map(|count| count.0 as usize),
@@ -108,12 +119,21 @@ impl Plan {
         })
     }
 
+    /// The policy; one that permits everything where there is none.
+    pub(super) fn policies(&self) -> Result<Policies, Failure> {
+        match &self.policy {
+            Some(path) => Policies::open(path).map_err(|error| Failure::Usage(chain(&error))),
+            None => Ok(Policies::none()),
+        }
+    }
+
     /// Shows it, for who wants to see before it runs.
     pub(super) fn show(&self, as_json: bool) -> Result<(), Failure> {
         let (found, wrong) = Found::all(&self.services);
         if let Some(first) = wrong.first() {
             return Err(Failure::Usage(first.clone()));
         }
+        drop(self.policies()?);
         let functions: Vec<String> =
             self.scripts.iter().map(|script| format!("{}.{}", script.service, script.name)).collect();
         let services: Vec<&str> = found.iter().map(|found| found.manifest.name.as_str()).collect();
@@ -141,7 +161,10 @@ impl Plan {
             output::line(&format!("service    {service}"))?;
         }
         output::line(&format!("grace      {}", text::shown_time(self.grace)))?;
-        output::line(&format!("metrics    {}", self.metrics.as_deref().unwrap_or("off")))?;
+        output::line(&format!(
+            "metrics    {}",
+            self.metrics.map_or_else(|| "off".to_owned(), |address| address.to_string())
+        ))?;
         output::line(&format!("log        {}", self.log))?;
         for (name, value) in self.limits.lines() {
             output::line(&format!("limit      {name} = {value}"))?;
@@ -206,6 +229,7 @@ fn scripts(options: &Options, config: &Config) -> Result<Vec<Script>, Failure> {
             name: name.to_owned(),
             description: String::new(),
             secure: false,
+            login: options.function_login,
             function,
         });
     }
@@ -253,6 +277,7 @@ fn configured(config: &Config, file: &FunctionFile, defaults: Bounds) -> Result<
         name: name.to_owned(),
         description: file.description.clone(),
         secure: file.secure,
+        login: file.login,
         function: Function::new(service, name, command, folder, bounds),
     })
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use nsp::daemon::{
-    Audience, Call, Data, Emitter, Entity, Fail, FromCall, FunctionManifest, Manifest, Overflow, Service,
-    State,
+    Audience, Call, Data, Demand, Emitter, Entity, Fail, FromCall, FunctionManifest, Manifest, Overflow,
+    Service, State,
 };
 use nsp::proto::EntityId;
 use serde_json::value::RawValue;
@@ -53,10 +53,11 @@ pub(super) struct Script {
     pub(super) name: String,
     pub(super) description: String,
     pub(super) secure: bool,
+    pub(super) login: bool,
     pub(super) function: Arc<Function>,
 }
 
-type Scripts = Arc<HashMap<String, Arc<Function>>>;
+type Scripts = Arc<HashMap<String, Script>>;
 
 /// One service for each name that scripts have before the dot.
 pub(super) fn of_scripts(scripts: &[Script]) -> Vec<Service<Scripts>> {
@@ -65,8 +66,7 @@ pub(super) fn of_scripts(scripts: &[Script]) -> Vec<Service<Scripts>> {
         by_service.entry(&script.service).or_default().push(script);
     }
     let services = by_service.into_iter().map(|(name, scripts)| {
-        let functions =
-            scripts.iter().map(|script| (script.name.clone(), Arc::clone(&script.function))).collect();
+        let functions = scripts.iter().map(|script| (script.name.clone(), (*script).clone())).collect();
         let mut manifest = Manifest::new(name).description("Scripts of the daemon's owner");
         let mut service = Service::with_state(name, Arc::new(functions));
         for script in scripts {
@@ -82,11 +82,19 @@ pub(super) fn of_scripts(scripts: &[Script]) -> Vec<Service<Scripts>> {
     services.collect()
 }
 
-async fn run_script(State(scripts): State<Scripts>, asked: Asked) -> Result<Box<RawValue>, Fail> {
-    let function = scripts
+async fn run_script(
+    State(scripts): State<Scripts>,
+    entity: Entity,
+    mut asked: Asked,
+) -> Result<Box<RawValue>, Fail> {
+    let script = scripts
         .get(&asked.function)
         .ok_or_else(|| Fail::new(nsp::daemon::code::NO_FUNCTION, "no such function"))?;
-    Ok(function.call(asked.data.get(), &asked.caller).await.map_err(Fail::from)?)
+    if script.login {
+        let passed = entity.prove(Demand::Token).await?;
+        asked.caller.user = passed.user.map(|user| user.as_str().to_owned());
+    }
+    script.function.call(asked.data.get(), &asked.caller).await.map_err(Fail::from)
 }
 
 /// A program as a service; and what keeps it running.
@@ -113,9 +121,14 @@ pub(super) fn of_program(found: Found, pace: Pace) -> (Service<Arc<script::Servi
 
 async fn run_program(
     State(program): State<Arc<script::Service>>,
-    asked: Asked,
+    entity: Entity,
+    mut asked: Asked,
 ) -> Result<Box<RawValue>, Fail> {
-    Ok(program.call(&asked.function, &asked.data, &asked.caller).await.map_err(Fail::from)?)
+    if program.needs_login(&asked.function) {
+        let passed = entity.prove(Demand::Token).await?;
+        asked.caller.user = passed.user.map(|user| user.as_str().to_owned());
+    }
+    program.call(&asked.function, &asked.data, &asked.caller).await.map_err(Fail::from)
 }
 
 async fn opened(State(program): State<Arc<script::Service>>, entity: Entity) {

@@ -238,6 +238,7 @@ impl Drop for Present<'_> {
 }
 
 #[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use std::fs;
     use std::time::Instant;

@@ -11,10 +11,12 @@
 //! }
 //! ```
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use nsp::daemon::Manifest;
+use serde::Deserialize;
 
 use super::command_for;
 
@@ -25,8 +27,23 @@ const FUNCTIONS: usize = 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
     pub(crate) manifest: Manifest,
+    /// The functions that only users may call who have logged in: `"login": true`, which the original does not have.
+    pub(crate) logins: BTreeSet<String>,
     pub(crate) folder: PathBuf,
     pub(crate) command: Vec<PathBuf>,
+}
+
+/// What a manifest says besides.
+#[derive(Default, Deserialize)]
+struct Besides {
+    #[serde(default, rename = "servicefunctions")]
+    functions: BTreeMap<String, Login>,
+}
+
+#[derive(Deserialize)]
+struct Login {
+    #[serde(default)]
+    login: bool,
 }
 
 impl Found {
@@ -35,6 +52,9 @@ impl Found {
         let path = folder.join("manifest.json");
         let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let manifest = Manifest::from_json(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        let besides: Besides =
+            serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        let logins = besides.functions.into_iter().filter(|(_, function)| function.login);
         let folder_name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if manifest.name != folder_name {
             return Err(format!(
@@ -46,7 +66,12 @@ impl Found {
         if manifest.functions.len() > FUNCTIONS {
             return Err(format!("{}: more than {FUNCTIONS} functions", path.display()));
         }
-        Ok(Self { command: entry(folder)?, folder: folder.to_owned(), manifest })
+        Ok(Self {
+            logins: logins.map(|(name, _)| name).collect(),
+            command: entry(folder)?,
+            folder: folder.to_owned(),
+            manifest,
+        })
     }
 
     /// Reads all services of a folder, sorted by name; with those that cannot be, and why. A folder that is not there has none.

@@ -85,6 +85,11 @@ impl Service {
         &self.found.manifest
     }
 
+    /// Whether only users may call a function who have logged in.
+    pub(crate) fn needs_login(&self, function: &str) -> bool {
+        self.found.logins.contains(function)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -131,9 +131,8 @@ impl Service {
 
     /// Listens to the program until it says no more, or what it must not: then it says why, or nothing where it just ended.
     async fn read(&self, mut from: BufReader<ChildStdout>, lines: mpsc::Sender<Vec<u8>>) -> String {
-        let first = match timeout(self.pace.start, self.line(&mut from)).await {
-            Ok(line) => line,
-            Err(_) => return format!("it was not ready within {:?}", self.pace.start),
+        let Ok(first) = timeout(self.pace.start, self.line(&mut from)).await else {
+            return format!("it was not ready within {:?}", self.pace.start);
         };
         match first {
             Ok(Some(Heard::Ready)) => {}
@@ -227,6 +226,7 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 #[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use std::fs;
     use std::path::Path;
@@ -282,7 +282,7 @@ def lines():
                 assert!(begin.elapsed() < Duration::from_secs(30), "the service never came up");
                 match self.call(function, data).await {
                     Err(fault) if fault.code == "unavailable" => {
-                        tokio::time::sleep(Duration::from_millis(2)).await
+                        tokio::time::sleep(Duration::from_millis(2)).await;
                     }
                     result => return result,
                 }

@@ -26,11 +26,17 @@ pub(super) struct Completion {
 impl Catalogue {
     /// What may come at the end of this line.
     pub(super) fn complete(&self, line: &str) -> Completion {
-        let start = line.rfind(char::is_whitespace).map_or(0, |at| at + 1);
+        // Not every space is one byte long.
+        let start =
+            line.char_indices().rfind(|(_, c)| c.is_whitespace()).map_or(0, |(at, c)| at + c.len_utf8());
         let last = line.get(start..).unwrap_or_default();
         let before: Vec<&str> = line.get(..start).unwrap_or_default().split_whitespace().collect();
         let words = |all: Vec<String>| {
-            let candidates = all.into_iter().filter(|word| word.starts_with(last)).collect();
+            let mut candidates: Vec<String> = all.into_iter().filter(|word| word.starts_with(last)).collect();
+            // There is only one way to go on, so it is gone to the next word.
+            if let [only] = candidates.as_mut_slice() {
+                only.push(' ');
+            }
             Completion { start, candidates }
         };
         match before.as_slice() {
@@ -147,10 +153,10 @@ mod tests {
     #[test]
     fn commands_services_and_functions_are_offered_where_they_may_stand() {
         let catalogue = catalogue();
-        check(&catalogue, "ca", 0, &["call"]);
-        check(&catalogue, "wat", 0, &["watch"]);
+        check(&catalogue, "ca", 0, &["call "]);
+        check(&catalogue, "wat", 0, &["watch "]);
         check(&catalogue, "call C", 5, &["Chat", "Clock"]);
-        check(&catalogue, "watch Cl", 6, &["Clock"]);
+        check(&catalogue, "watch Cl", 6, &["Clock "]);
         check(&catalogue, "call Chat Hel", 10, &["Hello", "Help"]);
         check(&catalogue, "call Clock ", 11, &[]);
         check(&catalogue, "exit ", 5, &[]);
@@ -164,6 +170,18 @@ mod tests {
         check(&catalogue, "call Chat Hello {\"name\": \"x\", \"n", 30, &["\"nick\": "]);
         check(&catalogue, "call Chat Hello {\"name\": \"n", 27, &[]);
         check(&catalogue, "call Chat Help ", 15, &[]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_typed_is_completed_inside_of_it(line in "(call |Chat |Hello |[{\"na\u{a0}é\\\\ ,:}]|.){0,8}") {
+            let mut catalogue = catalogue();
+            for service in [None, Some("Chat".to_owned())] {
+                catalogue.service = service;
+                let found = catalogue.complete(&line);
+                proptest::prop_assert!(line.is_char_boundary(found.start), "{found:?}");
+            }
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, IsTerminal};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use nsp::client::{Activity, EventError, Happening};
+use nsp::client::{Activity, ActivityState, EventError, Happening};
 use nsp::daemon::{DISCOVERY, Manifest};
 use nsp::proto::{Data, RawJson};
 use serde_json::Value;
@@ -36,8 +36,8 @@ const DESCRIBED: usize = 64;
 /// Talk to a daemon line by line: call, send, and see what services send.
 ///
 /// Lines are edited and completed: services, functions, and the fields of their arguments, as the daemon says that they are. Lines are
-/// remembered, but for those with secrets in them or a space in front. Without a terminal each line of standard input is a command, and the status of
-/// the program is that of the last one.
+/// remembered, but for those with secrets in them or a space in front. Without a terminal each line of standard input is a command. The status of
+/// the program is that of the last command.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   nsp shell
@@ -126,16 +126,16 @@ impl Shell {
                     match result {
                         Ok(Then::GoOn) => self.status = 0,
                         Ok(Then::Nothing) => {}
-                        Ok(Then::Leave) => return Ok(()),
+                        Ok(Then::Leave) => return self.last(),
                         Err(Failure::OutputClosed) => return Err(Failure::OutputClosed),
                         Err(failure) => {
                             self.status = failure.status();
-                            eprintln!("{failure}");
+                            nsp_cli::note!("{failure}");
                         }
                     }
                 }
                 Typed::Interrupted => {}
-                Typed::End => return Ok(()),
+                Typed::End => return self.last(),
             }
         }
     }
@@ -168,11 +168,19 @@ impl Shell {
                 Err(Failure::OutputClosed) => return Err(Failure::OutputClosed),
                 Err(failure) => {
                     self.status = failure.status();
-                    eprintln!("nsp: {failure}");
+                    nsp_cli::note!("nsp: {failure}");
                 }
             }
         }
-        if self.status == 0 { Ok(()) } else { Err(Failure::Said { status: self.status }) }
+        self.last()
+    }
+
+    /// The status of the program is that of its last command.
+    const fn last(&self) -> Result<(), Failure> {
+        match self.status {
+            0 => Ok(()),
+            status => Err(Failure::Said { status }),
+        }
     }
 
     async fn obey(&mut self, text: &str) -> Result<Then, Failure> {
@@ -219,11 +227,8 @@ impl Shell {
     }
 
     async fn activity(&mut self, service: &str) -> Result<Activity, Failure> {
-        if let Some(activity) = self.activities.get(service) {
-            let is_over = matches!(&*activity.state().borrow(), nsp::client::ActivityState::Closed(_));
-            if !is_over {
-                return Ok(activity.clone());
-            }
+        if let Some(activity) = self.activities.get(service).filter(|activity| !is_over(activity)) {
+            return Ok(activity.clone());
         }
         let activity = self.session.open(service).await?;
         self.activities.insert(service.to_owned(), activity.clone());
@@ -258,12 +263,23 @@ impl Shell {
 
     /// Shows what a service sends, above the prompt, from now on.
     async fn watch(&mut self, service: String, event: Option<String>) -> Result<(), Failure> {
-        let mut opening = self.session.client.activity(&*service);
-        if let Some(user) = &self.session.target.user {
-            opening = opening.owner(user);
-        }
-        let mut happenings = opening.happenings();
-        let activity = opening.open().await.map_err(|error| not_open(&service, error))?;
+        // The activity that calls are made by, so that what they join is heard of.
+        let open = match self.activities.get(&service) {
+            Some(activity) if !is_over(activity) => Some(activity.clone()),
+            _ => None,
+        };
+        let (activity, mut happenings) = match open {
+            Some(activity) => (activity.clone(), activity.happenings()),
+            None => {
+                let mut opening = self.session.client.activity(&*service);
+                if let Some(user) = &self.session.target.user {
+                    opening = opening.owner(user);
+                }
+                let happenings = opening.happenings();
+                (opening.open().await.map_err(|error| not_open(&service, error))?, happenings)
+            }
+        };
+        self.activities.insert(service.clone(), activity.clone());
         let (printer, name) = (self.printer.clone(), service.clone());
         let task = tokio::spawn(async move {
             // It lives as long as somebody watches.
@@ -311,6 +327,10 @@ impl Shell {
         std::mem::replace(&mut self.session, session).close().await;
         Ok(())
     }
+}
+
+fn is_over(activity: &Activity) -> bool {
+    matches!(&*activity.state().borrow(), ActivityState::Closed(_))
 }
 
 fn shown(happening: &Happening, wanted: Option<&str>) -> Option<String> {

@@ -1,0 +1,121 @@
+//! Between two turns: what wakes a driver, and when it has to wake by itself.
+
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use super::super::memory;
+use super::super::shared::now;
+use super::{Driver, SMALL_OUTPUT};
+use crate::session::{CloseReason, Phase, TimedOut};
+
+impl<T> Driver<T> {
+    /// When the driver itself has something due, at the earliest.
+    fn next_timeout(&self) -> Option<Instant> {
+        let frame = self.frame_since.map(|since| since + self.frame_time());
+        let write = self.write_since.map(|since| since + self.limits().write_stall);
+        [frame, write].into_iter().flatten().min()
+    }
+
+    /// How long the frame that is arriving may take.
+    fn frame_time(&self) -> Duration {
+        let bytes = self.decoder.outstanding(&self.input);
+        self.limits().frame_time.max(Duration::from_secs(bytes / u64::from(self.limits().frame_rate.max(1))))
+    }
+
+    fn timed_out(&mut self, now: Instant) -> Result<(), CloseReason> {
+        if self.write_since.is_some_and(|since| since + self.limits().write_stall <= now) {
+            return Err(CloseReason::TimedOut(TimedOut::Write));
+        }
+        if self.frame_since.is_some_and(|since| since + self.frame_time() <= now) {
+            self.frame_since = None;
+            self.peer_ended(CloseReason::TimedOut(TimedOut::Frame));
+        }
+        self.shared.with(|core, wakes| {
+            wakes.extend(core.session.timed_out(&self.shared.config, now));
+            if core.session.phase() > Phase::Draining {
+                wakes.extend(core.session.pending().close());
+            }
+        });
+        Ok(())
+    }
+
+    /// Goes to sleep and sets the timer; ready when there is something to do after all.
+    pub(super) fn poll_sleep(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, CloseReason> {
+        let blocked = self.write_since.is_some();
+        let mut core = self.shared.lock();
+        let released = self.held
+            && self.backlog_bytes < self.limits().receive_queue
+            && !core.is_held_back(&self.shared.config.limits);
+        if released || (core.session.has_output() && !blocked) {
+            return Ok(Poll::Ready(()));
+        }
+        if core.session.pending().wants_stamp() {
+            let now = now(); // queued while this was at work
+            core.session.pending().stamp(now);
+        }
+        core.awake = false;
+        let same_waker = core.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker()));
+        if !same_waker {
+            core.driver = Some(cx.waker().clone());
+        }
+        let spare = if blocked { Vec::new() } else { core.session.outbox().take_buffer() };
+        let due = core.session.next_timeout(&self.shared.config);
+        drop(core);
+        memory::give_back_output(spare);
+        if self.output.is_empty() {
+            memory::give_back_output(self.output.take_buffer());
+        }
+        memory::give_back_output(std::mem::take(self.answers.take()));
+        memory::give_back_slot(std::mem::take(&mut self.slot));
+        let due = [due, self.next_timeout()].into_iter().flatten().min();
+        if self.poll_timer(cx, due, same_waker).is_pending() {
+            return Ok(Poll::Pending);
+        }
+        self.shared.lock().awake = true;
+        self.timed_out(now())?;
+        Ok(Poll::Ready(()))
+    }
+
+    /// Sets the timer to `due`; ready when that has come.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, due: Option<Instant>, same_waker: bool) -> Poll<()> {
+        let Some(due) = due else {
+            (self.timer, self.armed) = (None, None);
+            return Poll::Pending;
+        };
+        // A timer that is set to an earlier time stays: it fires once for nothing and is set anew then, which is
+        // cheaper than setting it for every request.
+        let stays = self.armed.is_some_and(|armed| armed <= due);
+        if !stays {
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(due.into()),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(due.into()))),
+            }
+            self.armed = Some(due);
+        }
+        let Some(timer) = &mut self.timer else { return Poll::Pending };
+        if stays && same_waker && !timer.is_elapsed() {
+            return Poll::Pending; // it knows whom to wake
+        }
+        ready!(timer.as_mut().poll(cx));
+        self.armed = None;
+        Poll::Ready(())
+    }
+
+    /// Wakes up; says whether to let other tasks go first: calls that were answered a moment ago are about to queue
+    /// their next ones, and then all leave in one write.
+    pub(super) fn wake_up(&mut self) -> bool {
+        let running = self.running.as_ref().map_or(0, |running| running.ids.len());
+        let mut core = self.shared.lock();
+        core.awake = true;
+        if core.session.pending().wants_stamp() {
+            let now = now();
+            core.session.pending().stamp(now);
+        }
+        if std::mem::take(&mut self.yielded) {
+            return false;
+        }
+        let queued = core.session.queue_len();
+        self.yielded = queued > 0 && queued < SMALL_OUTPUT && core.session.pending().len().max(running) > 1;
+        self.yielded
+    }
+}

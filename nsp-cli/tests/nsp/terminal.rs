@@ -1,0 +1,95 @@
+//! What only happens on a terminal: passwords that are not shown, questions, and the shell with its editor.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::support::{Daemon, PASSWORD, example, path, said};
+
+/// Runs a command on a terminal; gives its status and all that it has shown.
+fn on_terminal(daemon: &Daemon, trusts: bool, args: &[&str], steps: &[(&str, &str)]) -> (i32, String) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nsp/terminal.py");
+    let mut command = Command::new("python3");
+    command
+        .args([path(&script), &json!(steps).to_string(), env!("CARGO_BIN_EXE_nsp")])
+        .args(args)
+        .env("NSP_URL", daemon.url())
+        .env("NSP_HOME", daemon.dir.path().join("home"))
+        .env("TERM", "xterm");
+    if trusts {
+        command.env("NSP_CA", daemon.file("ca.pem"));
+    }
+    let (status, shown, error) = said(&command.output().unwrap());
+    (status, format!("{shown}{error}"))
+}
+
+#[test]
+fn password_is_asked_for_and_not_shown() {
+    let daemon = Daemon::start(&[]);
+    let typed = format!("{PASSWORD}\n");
+    let (status, shown) =
+        on_terminal(&daemon, true, &["login", "admin"], &[("Password of admin at", &typed)]);
+    assert!(status == 0 && shown.contains("logged in as admin"), "{status} {shown}");
+    assert!(!shown.contains(PASSWORD), "{shown}");
+
+    let steps = [("New password of alice: ", "first password here\n"), ("Once more: ", "another password\n")];
+    let (status, shown) = on_terminal(&daemon, true, &["user", "add", "alice"], &steps);
+    assert!(status == 2 && shown.contains("the two are not the same"), "{status} {shown}");
+    assert_eq!(daemon.run(&["user", "show", "alice"]).0, 1, "nobody was made");
+
+    let new = "a new password to have\n";
+    let steps = [("New password of admin: ", new), ("Once more: ", new), ("Password of admin at", &typed)];
+    let (status, shown) = on_terminal(&daemon, true, &["user", "passwd"], &steps);
+    assert!(status == 0 && shown.contains("the password is changed"), "{status} {shown}");
+    daemon.login("admin", new.trim_end());
+}
+
+#[test]
+fn stranger_is_asked_about_and_remembered_only_after_a_yes() {
+    let daemon = Daemon::start(&[]);
+    let key = daemon.greeting.lines().find_map(|line| line.strip_prefix("key ")).unwrap();
+    let question = "Is it the same? (yes/no)";
+    let (status, shown) = on_terminal(&daemon, false, &["services"], &[(question, "no\n")]);
+    assert!(status == 4 && shown.contains(key), "{status} {shown}");
+    let (status, shown) = on_terminal(&daemon, false, &["services"], &[(question, "yes\n")]);
+    assert!(status == 0 && shown.contains("NoDiscovery"), "{status} {shown}");
+    let (status, shown) = on_terminal(&daemon, false, &["services"], &[]);
+    assert!(status == 0 && !shown.contains(question), "{status} {shown}");
+}
+
+#[test]
+fn shell_completes_shows_events_and_forgets_secrets() {
+    let mut daemon = Daemon::start(&["--services", path(&example("services"))]);
+    for _ in 0..2 {
+        daemon.log_line("service ready");
+    }
+    let (status, shown) = on_terminal(
+        &daemon,
+        true,
+        &["shell"],
+        &[
+            ("> ", "ca\t"),
+            ("call ", "Co\t"),
+            ("Counter ", "ad\t"),
+            ("add ", "40\n"),
+            ("\n40\n", "watch Clock\n"),
+            ("watch Clock\nnobody@", "watch Counter\n"),
+            ("watch Counter\nnobody@", "call Counter join\n"),
+            ("\nnull\n", "call Counter add 2\n"),
+            ("Counter count 42", ""),
+            ("> ", "call Clock ring \t"),
+            (r#"{"text":"…"}"#, "\n"),
+            ("Clock ring {", "call Nowhere f\n"),
+            ("there is no service `Nowhere`", ""),
+            ("[7] ", "call NoUser createUser {\"pw\":\"x\"}\n"),
+            ("[1] ", "status\n"),
+            ("\n1\n", "\u{4}"),
+        ],
+    );
+    assert_eq!(status, 0, "{shown}");
+    let history = fs::read_to_string(daemon.dir.path().join("home/history")).unwrap();
+    assert!(history.contains("call Counter add 40") && history.contains("call Nowhere f"), "{history}");
+    assert!(!history.contains("createUser"), "{history}");
+}
