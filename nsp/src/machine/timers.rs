@@ -5,7 +5,7 @@ use std::time::Instant;
 
 /// What is due when. Whoever sets a deadline keeps its time, and takes it out by both.
 ///
-/// Nearly all deadlines of a connection are set with the same delay, so each comes behind all others, and is taken out long before it is due. So this is a
+/// What is due at the same time comes in the order of the keys. Nearly all deadlines of a connection are set with the same delay, so each comes behind all others, and is taken out long before it is due. So this is a
 /// queue: one that comes earlier is moved to its place, and one that is taken out leaves a gap, which is closed when it comes to the front, or
 /// when there are more gaps than deadlines.
 #[derive(Debug)]
@@ -26,9 +26,12 @@ impl<K> Default for Timers<K> {
 impl<K: Ord + Copy> Timers<K> {
     pub(super) fn set(&mut self, at: Instant, key: K) {
         match self.due.back() {
-            Some((last, _)) if *last > at => {
-                let place = self.due.partition_point(|(other, _)| *other <= at);
-                self.due.insert(place, (at, Some(key)));
+            Some(last) if *last > (at, Some(key)) => {
+                let from = self.due.partition_point(|(other, _)| *other < at);
+                let of_then = self.due.iter().skip(from).take_while(|(other, _)| *other == at);
+                // Gaps stand anywhere among them.
+                let before = of_then.take_while(|(_, other)| other.is_none_or(|other| other < key)).count();
+                self.due.insert(from + before, (at, Some(key)));
             }
             _ => self.due.push_back((at, Some(key))),
         }
@@ -70,8 +73,12 @@ impl<K: Ord + Copy> Timers<K> {
         key
     }
 
-    /// The front is never a gap.
+    /// Neither the front nor the back is ever a gap.
     fn close_gaps(&mut self) {
+        while matches!(self.due.back(), Some((_, None))) {
+            self.due.pop_back();
+            self.gaps -= 1;
+        }
         while matches!(self.due.front(), Some((_, None))) {
             self.due.pop_front();
             self.gaps -= 1;
@@ -105,6 +112,22 @@ mod tests {
         assert_eq!(timers.pop(at(3)), Some('c'));
         assert_eq!(timers.pop(at(3)), None);
         assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn those_of_the_same_time_come_in_the_order_of_their_keys() {
+        let at = epoch();
+        let mut timers = Timers::default();
+        for key in [5, 7, 1, 6, 3] {
+            timers.set(at, key);
+        }
+        timers.clear(at, 6);
+        timers.clear(at, 7);
+        timers.set(at, 4);
+        timers.set(at + Duration::from_secs(1), 0);
+        timers.set(at, 8);
+        let due: Vec<_> = std::iter::from_fn(|| timers.pop(at)).collect();
+        assert_eq!(due, [1, 3, 4, 5, 8]);
     }
 
     #[test]
