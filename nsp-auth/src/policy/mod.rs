@@ -41,6 +41,10 @@
 //! 2. else a grant that applies does;
 //! 3. else it is denied.
 //!
+//! Superusers are no exception: what they may, the role `superuser` says, and `[roles.superuser]` with `grants = [{ may = "*", on = "*" }]` is
+//! what most want. Without that role they may what every user may, which is [said in the log](Policy::names_superusers) when the policy is put in
+//! place. A rank that grants by itself would be a rule that stands in no policy, and that no denial could be seen to meet.
+//!
 //! Where no policy is loaded everything is permitted, and functions guard themselves. A rule applies if it is about the **service**
 //! (`on`), the **function** (`functions`, all of them if it says nothing) and the **verb** (`may`). In names `*` stands for anything.
 //! [`explain`] says which rule it was.

@@ -24,6 +24,15 @@ pub struct Policy {
     pub(super) kinds: Kinds,
 }
 
+impl Policy {
+    /// Whether it has a role `superuser`. Without one, superusers may what every user may and no more, secure functions included: usually
+    /// somebody has forgotten it, so it is said in the log when such a policy is put in place.
+    #[must_use]
+    pub fn names_superusers(&self) -> bool {
+        self.role_ids.contains_key("superuser")
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Role {
     pub(super) name: Box<str>,

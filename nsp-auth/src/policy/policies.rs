@@ -102,6 +102,11 @@ impl Policies {
     /// Has another policy hold from now on, or none.
     pub fn replace(&self, policy: Option<Policy>) {
         let rules = policy.as_ref().map(Policy::rule_count);
+        if policy.as_ref().is_some_and(|policy| !policy.names_superusers()) {
+            tracing::warn!(
+                "the policy has no role `superuser`: superusers may what every user may, and no more"
+            );
+        }
         let held = policy.map(|policy| Arc::new(Held { policy, cache: Cache::new() }));
         let before = {
             let mut place = self.held.write().unwrap_or_else(PoisonError::into_inner);

@@ -93,3 +93,15 @@ async fn a_user_has_so_many_roles_and_no_more() {
     assert!(may(&authority, Some("alice"), "A", "x").await);
     assert!(may(&authority, Some("alice"), "B", "x").await);
 }
+
+#[tokio::test]
+async fn superusers_may_what_the_policy_says_of_them_and_no_more() {
+    let silent = Policy::from_toml("[roles.user]\ngrants = [{ may = \"read\", on = \"Notes\" }]").unwrap();
+    assert!(!silent.names_superusers() && Policy::from_toml(POLICY).unwrap().names_superusers());
+    let authority = builder().policies(Policies::of(silent)).open_store(Memory::new()).await.unwrap();
+    with_superuser(&authority, "admin").await;
+    assert!(!may(&authority, Some("admin"), "Notes", "wipe").await);
+    assert!(!may(&authority, Some("admin"), "Other", "anything").await);
+    authority.policies().replace(Some(Policy::from_toml(POLICY).unwrap()));
+    assert!(may(&authority, Some("admin"), "Other", "anything").await);
+}

@@ -9,7 +9,7 @@ use nsp::authority::{Action, Permission};
 use nsp::carrier::CarrierEnd;
 use nsp::daemon::{Daemon, DaemonHandle, Demand, Entity, Fail, Json, Service};
 use nsp::proto::au::{Notice, Question, Request as Au};
-use nsp::proto::{Method, gt};
+use nsp::proto::{Data, Method, cs, gt};
 use serde_json::{Value, json};
 
 use crate::book::{Book, Only, granted};
@@ -168,6 +168,15 @@ async fn secure_function_is_for_superusers_with_a_token() {
     book.asked();
     assert_eq!(wire.call(&root, "reset", json!(null)).await, Ok(json!("done")));
     assert_eq!(book.asked(), 0, "the rank is remembered like the token");
+    // So it is with a blob.
+    for (entity, may) in [(&nobody, false), (&ann, false), (&root, true)] {
+        let (id, entity) = (wire.id(), entity.clone());
+        let data = Data::Blob(vec![1, 2, 3].into());
+        wire.ask(cs::Request::CallBlob { entity, function: "restore".into(), id, meta: None, data }).await;
+        let cs::Answer::ReturnedBlob { status, data, .. } = wire.answer().await else { panic!("no BS") };
+        assert_eq!(status.into_result().is_ok(), may);
+        assert_eq!(data != Data::None, may);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -145,10 +145,10 @@ impl Raw {
                 Way::Web => {
                     let first = self.stream.read_u8().await?;
                     let length = match self.stream.read_u8().await? {
-                        126 => self.stream.read_u16().await?.into(),
-                        length => u64::from(length),
+                        126 => usize::from(self.stream.read_u16().await?),
+                        length => usize::from(length),
                     };
-                    let body = self.exactly(length as usize).await?;
+                    let body = self.exactly(length).await?;
                     if first == 0x82 {
                         return Ok((body, self.cipher.is_some()));
                     }
