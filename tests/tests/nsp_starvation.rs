@@ -328,7 +328,7 @@ async fn json_that_nests_without_end_is_one_bad_argument() {
 }
 
 #[tokio::test]
-async fn flood_of_passwords_is_throttled_and_others_log_in() {
+async fn flood_of_passwords_is_throttled_and_others_are_served() {
     let victim = Victim::start(1_000).await;
     let (mut heard, mut begun) = (0, 0);
     for port in [NSP, WS, CHUNKS] {
