@@ -200,6 +200,7 @@ impl<W> Session<W> {
     }
 
     /// Queues a frame that is encoded already.
+    #[inline]
     pub(crate) fn whole(&mut self, frame: Payload<'_>) {
         self.queued += frame.len() as u64;
         self.append(frame);
@@ -217,7 +218,7 @@ impl<W> Session<W> {
         self.queued += (self.outbox.len() - before) as u64;
     }
 
-    #[inline]
+    #[inline(always)]
     fn append(&mut self, body: Payload<'_>) {
         match body {
             Payload::Owned(bytes) if bytes.len() >= Outbox::LARGE => self.outbox.push(bytes),

@@ -20,6 +20,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
 
+use self::sleep::When;
 use super::answers::Answers;
 use super::handler::{FutureSlot, HandlerFuture};
 use super::memory;
@@ -371,6 +372,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     break true;
                 }
             };
+            // Most that wake up find a message, and nothing to say: they look once and sleep.
+            let silent = !more && !self.unflushed && self.output.is_empty() && self.answers.is_empty();
+            if silent && self.poll_sleep(cx, When::Open)?.is_pending() {
+                return Poll::Pending;
+            }
             let before = self.poll_output(cx)?;
             if before != Phase::Open {
                 self.poll_close(cx, before)?;
@@ -382,7 +388,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     continue;
                 }
             }
-            if !more && self.poll_sleep(cx)?.is_pending() {
+            if !more && self.poll_sleep(cx, When::Always)?.is_pending() {
                 return Poll::Pending;
             }
         }

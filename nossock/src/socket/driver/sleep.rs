@@ -8,6 +8,14 @@ use super::super::shared::now;
 use super::{Driver, SMALL_OUTPUT};
 use crate::session::{CloseReason, Phase, TimedOut};
 
+/// When to sleep, as far as that depends on the conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// Only while it is open: closing has not been looked at.
+    Open,
+    Always,
+}
+
 impl<T> Driver<T> {
     /// When the driver itself has something due, at the earliest.
     fn next_timeout(&self) -> Option<Instant> {
@@ -40,9 +48,12 @@ impl<T> Driver<T> {
     }
 
     /// Goes to sleep and sets the timer; ready when there is something to do after all.
-    pub(super) fn poll_sleep(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, CloseReason> {
+    pub(super) fn poll_sleep(&mut self, cx: &mut Context<'_>, when: When) -> Result<Poll<()>, CloseReason> {
         let blocked = self.write_since.is_some();
         let mut core = self.shared.lock();
+        if when == When::Open && core.session.phase() != Phase::Open {
+            return Ok(Poll::Ready(()));
+        }
         let released = self.held
             && self.backlog_bytes < self.limits().receive_queue
             && !core.is_held_back(&self.shared.config.limits);
