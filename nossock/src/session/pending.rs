@@ -244,7 +244,7 @@ impl<W> Pending<W> {
         let id = slot.id.next();
         (slot.id, slot.state, slot.due, slot.waker) = (id, State::Waiting, due, waker);
         match due {
-            Due::At(deadline) => self.earliest = earlier(self.earliest, deadline),
+            Due::At(deadline) => self.earliest = earlier(self.earliest, Some(deadline)),
             Due::After(_) => self.unstamped.push(id),
         }
         Some(id)
@@ -263,7 +263,7 @@ impl<W> Pending<W> {
             let Due::After(time) = slot.due else { continue };
             let deadline = now + time;
             slot.due = Due::At(deadline);
-            self.earliest = earlier(self.earliest, deadline);
+            self.earliest = earlier(self.earliest, Some(deadline));
         }
     }
 
@@ -378,7 +378,7 @@ impl<W> Pending<W> {
                 wakers.extend(slot.waker.take());
                 (slot.state, slot.answer) = (State::Done, Some(Box::new(Answer::TimedOut)));
             } else {
-                self.earliest = earlier(self.earliest, deadline);
+                self.earliest = earlier(self.earliest, Some(deadline));
             }
         }
         wakers
@@ -396,8 +396,13 @@ impl<W> Pending<W> {
     }
 }
 
-fn earlier(earliest: Option<Instant>, deadline: Instant) -> Option<Instant> {
-    Some(earliest.map_or(deadline, |earliest| earliest.min(deadline)))
+/// The earlier of two times, where there are any.
+#[inline]
+pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::pending::{Answer, Due, Pending, Reply, RequestId};
+use super::pending::{Answer, Due, Pending, Reply, RequestId, earlier};
 use super::reject::{Outcome, read_reply, success};
 use super::{CloseReason, Control, Hello, Outbox, TimedOut};
 use crate::Config;
@@ -412,7 +412,7 @@ impl<W> Session<W> {
             (Phase::Open, Some(_), None) => Some(self.heard + config.limits.ping_after),
             _ => None,
         };
-        [self.pending.next_deadline(), ping, self.until].into_iter().flatten().min()
+        earlier(self.pending.next_deadline(), earlier(ping, self.until))
     }
 
     /// Does what is due; gives whom to wake.

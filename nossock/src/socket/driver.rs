@@ -22,10 +22,11 @@ use tokio_util::io::poll_read_buf;
 
 use self::sleep::When;
 use super::answers::Answers;
-use super::handler::{FutureSlot, HandlerFuture};
+use super::handler::HandlerFuture;
 use super::memory;
 use super::message::Message;
 use super::shared::{On, Shared, now};
+use super::slot::FutureSlot;
 use crate::router::{Route, Routes};
 use crate::session::{CloseReason, Outbox, Phase};
 use crate::wire::{Decoder, Name};
@@ -145,6 +146,7 @@ impl<T> Driver<T> {
 
     /// Whether so much waits already that nothing more is read: messages for handlers or for `recv`, or answers
     /// that the peer does not take.
+    #[inline]
     fn is_held_back(&self) -> bool {
         if self.backlog_bytes >= self.limits().receive_queue {
             return true;

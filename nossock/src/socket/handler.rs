@@ -1,6 +1,5 @@
 //! From a typed function to something a driver can start.
 
-use std::any::Any;
 use std::fmt::Display;
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
@@ -14,6 +13,7 @@ use super::answers::Asked;
 use super::batch::Batch;
 use super::extract::{FromMessage, Incoming};
 use super::message::{AnswerError, Responder};
+use super::slot::{FutureSlot, Place, poll_place};
 use crate::session::Reject;
 
 /// An async function that handles messages.
@@ -277,61 +277,31 @@ pub(crate) enum Started {
     Failed(String),
 }
 
-/// A place for the future of a handler, used again by the next one if that is of the same type.
-#[derive(Default)]
-pub(crate) struct FutureSlot(Option<Box<dyn Any + Send>>);
-
-/// Pinned for good, so that a handler can be polled here before it is known whether it waits.
-struct Place<F>(Pin<Box<Option<F>>>);
-
-impl FutureSlot {
-    pub(crate) const fn new() -> Self {
-        Self(None)
-    }
-
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
-
-    /// Takes the place out: if a future panics, it goes with it.
-    fn take<F: Send + 'static>(&mut self) -> Box<Place<F>> {
-        match self.0.take().map(Box::<dyn Any + Send>::downcast::<Place<F>>) {
-            Some(Ok(place)) => place,
-            _ => Box::new(Place(Box::pin(None))),
-        }
-    }
-
-    fn keep<F: Send + 'static>(&mut self, place: Box<Place<F>>) {
-        self.0 = Some(place);
-    }
-}
-
-impl<F: Future> Place<F> {
-    /// Polls a future once; it stays here when it waits.
-    #[inline(always)]
-    fn poll(&mut self, future: F, cx: &mut Context<'_>) -> Poll<F::Output> {
-        self.0.set(Some(future));
-        let polled = poll_place(&mut self.0, cx);
-        if polled.is_ready() {
-            self.0.set(None);
-        }
-        polled
-    }
-}
-
-#[inline]
-fn poll_place<F: Future>(place: &mut Pin<Box<Option<F>>>, cx: &mut Context<'_>) -> Poll<F::Output> {
-    place.as_mut().as_pin_mut().expect("a future stays until it is ready").poll(cx)
-}
-
-/// What one message came to.
+/// What one message came to. Small, to be given back in registers.
 enum Step {
     Done,
     /// The future is in its place.
     Waits,
-    Rejected(Reject),
-    Failed(String),
+    /// An argument was refused, or the handler failed.
+    Other(Box<Started>),
 }
+
+impl Step {
+    #[cold]
+    fn rejected(reject: Reject) -> Self {
+        Self::Other(Box::new(Started::Rejected(reject)))
+    }
+
+    #[cold]
+    fn failed(error: String) -> Self {
+        Self::Other(Box::new(Started::Failed(error)))
+    }
+}
+
+/// Whether a step is one of many. Code of its own for each of the two: then it is at the place of its only call, and
+/// the future is made where it stays.
+const ALONE: bool = false;
+const OF_MANY: bool = true;
 
 pub(crate) struct OnMessage<H, S, Args>(H, S, PhantomData<fn(Args)>);
 
@@ -343,21 +313,31 @@ impl<H, S, Args> OnMessage<H, S, Args> {
 
 impl<H: MessageHandler<S, Args>, S, Args> OnMessage<H, S, Args> {
     #[inline(always)]
-    fn step(&self, incoming: &Incoming<'_>, place: &mut Place<H::Future>, cx: &mut Context<'_>) -> Step {
+    fn step<const MANY: bool>(
+        &self,
+        incoming: &Incoming<'_>,
+        place: &mut Place<H::Future>,
+        cx: &mut Context<'_>,
+    ) -> Step {
         // Handed on at once: a future that is given back is copied once more.
         let step = self.0.start(incoming, &self.1, |future| match place.poll(future, cx) {
-            Poll::Ready(output) => output.into_outcome().map_or_else(Step::Failed, |()| Step::Done),
+            Poll::Ready(output) => match output.into_outcome() {
+                Ok(()) => Step::Done,
+                Err(error) => Step::failed(error),
+            },
             Poll::Pending => Step::Waits,
         });
-        step.unwrap_or_else(Step::Rejected)
+        match step {
+            Ok(step) => step,
+            Err(reject) => Step::rejected(reject),
+        }
     }
 
     #[cold]
     fn ended(step: Step, Place(mut place): Place<H::Future>) -> Started {
         match step {
             Step::Done => Started::Done,
-            Step::Rejected(reject) => Started::Rejected(reject),
-            Step::Failed(error) => Started::Failed(error),
+            Step::Other(started) => *started,
             Step::Waits => Started::Waits(Box::pin(async move {
                 poll_fn(move |cx| poll_place(&mut place, cx)).await.into_outcome()
             })),
@@ -382,7 +362,7 @@ where
         cx: &mut Context<'_>,
     ) -> Started {
         let mut place = slot.take();
-        match self.step(incoming, &mut place, cx) {
+        match self.step::<ALONE>(incoming, &mut place, cx) {
             Step::Done => slot.keep(place),
             other => return Self::ended(other, *place),
         }
@@ -392,7 +372,7 @@ where
     fn start_all(&self, batch: &mut Batch<'_>, slot: &mut FutureSlot, cx: &mut Context<'_>) -> Started {
         let mut place = slot.take();
         while let Some(incoming) = batch.next() {
-            match self.step(&incoming, &mut place, cx) {
+            match self.step::<OF_MANY>(&incoming, &mut place, cx) {
                 Step::Done => {}
                 other => return Self::ended(other, *place),
             }
@@ -419,7 +399,7 @@ impl<H, S, Args> OnRequest<H, S, Args> {
 impl<H: RequestHandler<S, Args>, S, Args> OnRequest<H, S, Args> {
     /// Answers, if it comes to that.
     #[inline(always)]
-    fn step(
+    fn step<const MANY: bool>(
         &self,
         incoming: &Incoming<'_>,
         asked: Asked<'_>,
@@ -433,17 +413,21 @@ impl<H: RequestHandler<S, Args>, S, Args> OnRequest<H, S, Args> {
             }
             Poll::Pending => Step::Waits,
         });
-        step.unwrap_or_else(Step::Rejected)
+        match step {
+            Ok(step) => step,
+            Err(reject) => Step::rejected(reject),
+        }
     }
 
     #[cold]
     fn ended(step: Step, asked: Asked<'_>, Place(mut place): Place<H::Future>) -> Started {
         match step {
             Step::Done => Started::Done,
-            Step::Failed(error) => Started::Failed(error),
-            Step::Rejected(reject) => {
-                asked.later().reject(&reject);
-                Started::Rejected(reject)
+            Step::Other(started) => {
+                if let Started::Rejected(reject) = &*started {
+                    asked.later().reject(reject);
+                }
+                *started
             }
             Step::Waits => {
                 let responder = asked.later();
@@ -475,7 +459,7 @@ where
     ) -> Started {
         let Some(mut asked) = asked else { return Started::Done };
         let mut place = slot.take();
-        match self.step(incoming, asked.again(), &mut place, cx) {
+        match self.step::<ALONE>(incoming, asked.again(), &mut place, cx) {
             Step::Done => slot.keep(place),
             other => return Self::ended(other, asked, *place),
         }
@@ -485,7 +469,7 @@ where
     fn start_all(&self, batch: &mut Batch<'_>, slot: &mut FutureSlot, cx: &mut Context<'_>) -> Started {
         let mut place = slot.take();
         while let Some(incoming) = batch.next() {
-            match self.step(&incoming, batch.asked(), &mut place, cx) {
+            match self.step::<OF_MANY>(&incoming, batch.asked(), &mut place, cx) {
                 Step::Done if batch.is_held_back() => break,
                 Step::Done => {}
                 other => return Self::ended(other, batch.asked(), *place),

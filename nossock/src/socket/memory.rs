@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use bytes::BytesMut;
 
-use super::handler::FutureSlot;
+use super::slot::FutureSlot;
 
 thread_local! {
     static INPUT: RefCell<BytesMut> = RefCell::new(BytesMut::new());

@@ -43,6 +43,7 @@ mod receive;
 mod request;
 mod send;
 mod shared;
+mod slot;
 
 use std::any::Any;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::super::memory;
 use super::super::shared::now;
 use super::{Driver, SMALL_OUTPUT};
-use crate::session::{CloseReason, Phase, TimedOut};
+use crate::session::{CloseReason, Phase, TimedOut, earlier};
 
 /// When to sleep, as far as that depends on the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ impl<T> Driver<T> {
     fn next_timeout(&self) -> Option<Instant> {
         let frame = self.frame_since.map(|since| since + self.frame_time());
         let write = self.write_since.map(|since| since + self.limits().write_stall);
-        [frame, write].into_iter().flatten().min()
+        earlier(frame, write)
     }
 
     /// How long the frame that is arriving may take.
@@ -78,7 +78,7 @@ impl<T> Driver<T> {
         }
         memory::give_back_output(std::mem::take(self.answers.take()));
         memory::give_back_slot(std::mem::take(&mut self.slot));
-        let due = [due, self.next_timeout()].into_iter().flatten().min();
+        let due = earlier(due, self.next_timeout());
         if self.poll_timer(cx, due, same_waker).is_pending() {
             return Ok(Poll::Pending);
         }

@@ -5,7 +5,8 @@ use std::task::Context;
 
 use super::super::answers::{Answers, Asked};
 use super::super::extract::Incoming;
-use super::super::handler::{FutureSlot, Started};
+use super::super::handler::Started;
+use super::super::slot::FutureSlot;
 use crate::router::Route;
 use crate::wire::Name;
 
