@@ -8,13 +8,12 @@ use crate::wire::Body;
 /// Requests of ours that wait for an answer.
 ///
 /// A slab: a slot is taken by a request and freed by whatever ends it first, an answer, its deadline, its caller
-/// going away, or the connection. The slot's number and a counter make the id, so an answer that comes late finds
-/// another counter there and is dropped. `W` is what the owner wants back to wake whoever waits.
+/// going away, or the connection. The slot's number and how often it was taken make the id, so an answer that comes
+/// late finds another id there and is dropped. `W` is what the owner wants back to wake whoever waits.
 #[derive(Debug)]
 pub struct Pending<W> {
     slots: Vec<Slot<W>>,
     free: Vec<u16>,
-    sequence: u64,
     /// Requests whose time has not begun to run; see [`Due::After`].
     unstamped: Vec<RequestId>,
     /// No deadline is earlier than this. Answers do not touch it, so a timer set to it fires about once per
@@ -24,7 +23,7 @@ pub struct Pending<W> {
 
 #[derive(Debug)]
 struct Slot<W> {
-    /// Of whoever has it.
+    /// Of whoever has it or had it last.
     id: RequestId,
     state: State,
     due: Due,
@@ -99,13 +98,21 @@ impl Reply {
 pub struct RequestId(u64);
 
 impl RequestId {
-    /// The counter above, 48 bits, and the slot below.
-    const fn new(sequence: u64, index: u16) -> Self {
-        Self(sequence << 16 | index as u64)
+    /// Before the first request in a slot. Few slots are used much and all digits are read, so the number of such a one
+    /// is short: how often it was taken above, and below the slot, in 7 bits and a zero or in 16 bits and a one.
+    const fn before(index: u16) -> Self {
+        Self(if index < 128 { (index as u64) << 1 } else { (index as u64) << 1 | 1 })
     }
 
+    /// Of the next request in this slot.
+    const fn next(self) -> Self {
+        let taken = if self.0 & 1 == 0 { 1 << 8 } else { 1 << 17 };
+        Self(self.0.wrapping_add(taken))
+    }
+
+    #[inline]
     const fn index(self) -> u16 {
-        (self.0 & 0xffff) as u16
+        if self.0 & 1 == 0 { (self.0 >> 1 & 0x7f) as u16 } else { (self.0 >> 1 & 0xffff) as u16 }
     }
 
     /// The id on the wire: hexadecimal, at most 16 letters.
@@ -113,9 +120,14 @@ impl RequestId {
     #[inline]
     pub fn text(self) -> IdText {
         let Self(number) = self;
+        if number >> 32 == 0 {
+            let skipped = (number.leading_zeros() / 4 - 8).min(7);
+            let digits = u128::from(hex(number) << (8 * skipped)) << 64;
+            return IdText { digits: digits.to_be_bytes(), len: 8 - u8::try_from(skipped).unwrap_or(7) };
+        }
         let digits = u128::from(hex(number >> 32)) << 64 | u128::from(hex(number & 0xffff_ffff));
-        let skipped = (number.leading_zeros() / 4).min(15);
-        let len = 16 - u8::try_from(skipped).unwrap_or(15);
+        let skipped = (number.leading_zeros() / 4).min(7);
+        let len = 16 - u8::try_from(skipped).unwrap_or(7);
         IdText { digits: (digits << (8 * skipped)).to_be_bytes(), len }
     }
 
@@ -145,9 +157,6 @@ impl RequestId {
         if text.contains(&b':') { None } else { Self::ending(&name) }
     }
 }
-
-/// The id in a free slot; the counter begins with one.
-const NOBODY: RequestId = RequestId(0);
 
 /// The eight digits of 32 bits, as the bytes of a number.
 #[inline]
@@ -197,7 +206,7 @@ impl IdText {
 
 impl<W> Default for Pending<W> {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), sequence: 0, unstamped: Vec::new(), earliest: None }
+        Self { slots: Vec::new(), free: Vec::new(), unstamped: Vec::new(), earliest: None }
     }
 }
 
@@ -221,7 +230,7 @@ impl<W> Pending<W> {
             None => {
                 let index = u16::try_from(self.slots.len()).ok()?;
                 self.slots.push(Slot {
-                    id: NOBODY,
+                    id: RequestId::before(index),
                     state: State::Free,
                     due,
                     waker: None,
@@ -231,12 +240,11 @@ impl<W> Pending<W> {
                 index
             }
         };
-        self.sequence = (self.sequence + 1) & 0xffff_ffff_ffff;
         let slot = self.slots.get_mut(usize::from(index))?;
-        let id = RequestId::new(self.sequence, index);
+        let id = slot.id.next();
         (slot.id, slot.state, slot.due, slot.waker) = (id, State::Waiting, due, waker);
         match due {
-            Due::At(deadline) => self.earliest = earlier(self.earliest, deadline),
+            Due::At(deadline) => self.earliest = earlier(self.earliest, Some(deadline)),
             Due::After(_) => self.unstamped.push(id),
         }
         Some(id)
@@ -255,7 +263,7 @@ impl<W> Pending<W> {
             let Due::After(time) = slot.due else { continue };
             let deadline = now + time;
             slot.due = Due::At(deadline);
-            self.earliest = earlier(self.earliest, deadline);
+            self.earliest = earlier(self.earliest, Some(deadline));
         }
     }
 
@@ -328,7 +336,8 @@ impl<W> Pending<W> {
             }
             State::Done => Taken::Other(slot.answer.take()?),
         };
-        self.release(id);
+        slot.state = State::Free; // and nothing else is left in it
+        self.free.push(id.index());
         Some(taken)
     }
 
@@ -344,7 +353,7 @@ impl<W> Pending<W> {
 
     fn release(&mut self, id: RequestId) {
         if let Some(slot) = self.slot(id) {
-            (slot.id, slot.state) = (NOBODY, State::Free);
+            slot.state = State::Free;
             (slot.waker, slot.answer) = (None, None);
             self.free.push(id.index());
         }
@@ -369,7 +378,7 @@ impl<W> Pending<W> {
                 wakers.extend(slot.waker.take());
                 (slot.state, slot.answer) = (State::Done, Some(Box::new(Answer::TimedOut)));
             } else {
-                self.earliest = earlier(self.earliest, deadline);
+                self.earliest = earlier(self.earliest, Some(deadline));
             }
         }
         wakers
@@ -387,8 +396,13 @@ impl<W> Pending<W> {
     }
 }
 
-fn earlier(earliest: Option<Instant>, deadline: Instant) -> Option<Instant> {
-    Some(earliest.map_or(deadline, |earliest| earliest.min(deadline)))
+/// The earlier of two times, where there are any.
+#[inline]
+pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 #[cfg(test)]

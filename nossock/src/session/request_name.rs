@@ -47,17 +47,20 @@ impl<'a> RequestName<'a> {
     /// Whether this may be an id.
     #[inline]
     pub(crate) fn is_id(id: &[u8]) -> bool {
-        !id.is_empty() && id.iter().all(|byte| IN_ID.get(usize::from(*byte)) == Some(&true))
+        // All are looked at, in any case: nearly always all are good, and to ask once costs less.
+        let wrong =
+            id.iter().fold(0, |wrong, byte| wrong | NOT_IN_ID.get(usize::from(*byte)).copied().unwrap_or(1));
+        !id.is_empty() && wrong == 0
     }
 }
 
-/// The bytes of ids. A table: every request is looked at.
+/// One for each byte that ids do not have. A table: every request is looked at.
 #[allow(clippy::indexing_slicing, reason = "it is made while compiling")]
-const IN_ID: [bool; 256] = {
-    let mut table = [false; 256];
+static NOT_IN_ID: [u8; 256] = {
+    let mut table = [1; 256];
     let mut byte = 0_u8;
     while byte.is_ascii() {
-        table[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        table[byte as usize] = !(byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') as u8;
         byte += 1;
     }
     table

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::pending::{Answer, Due, Pending, Reply, RequestId};
+use super::pending::{Answer, Due, Pending, Reply, RequestId, earlier};
 use super::reject::{Outcome, read_reply, success};
 use super::{CloseReason, Control, Hello, Outbox, TimedOut};
 use crate::Config;
@@ -200,6 +200,7 @@ impl<W> Session<W> {
     }
 
     /// Queues a frame that is encoded already.
+    #[inline]
     pub(crate) fn whole(&mut self, frame: Payload<'_>) {
         self.queued += frame.len() as u64;
         self.append(frame);
@@ -217,7 +218,7 @@ impl<W> Session<W> {
         self.queued += (self.outbox.len() - before) as u64;
     }
 
-    #[inline]
+    #[inline(always)]
     fn append(&mut self, body: Payload<'_>) {
         match body {
             Payload::Owned(bytes) if bytes.len() >= Outbox::LARGE => self.outbox.push(bytes),
@@ -411,7 +412,7 @@ impl<W> Session<W> {
             (Phase::Open, Some(_), None) => Some(self.heard + config.limits.ping_after),
             _ => None,
         };
-        [self.pending.next_deadline(), ping, self.until].into_iter().flatten().min()
+        earlier(self.pending.next_deadline(), earlier(ping, self.until))
     }
 
     /// Does what is due; gives whom to wake.

@@ -69,8 +69,8 @@ impl Answers {
         if self.bytes.capacity() == 0 {
             memory::take_output(&mut self.bytes);
         }
-        self.bytes.extend_from_slice(&[kind.byte(), name_len]);
-        self.bytes.extend_from_slice(ANSWER);
+        let [r, e, s, p, colon] = *ANSWER;
+        self.bytes.extend_from_slice(&[kind.byte(), name_len, r, e, s, p, colon]); // one copy instead of two
         self.bytes.extend_from_slice(tag);
         self.bytes.extend_from_slice(&[0; 4]);
         Some(self.bytes.len())
@@ -107,6 +107,20 @@ pub struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// The same once more, for as long as the other is not used.
+    pub(crate) const fn again(&mut self) -> Asked<'_> {
+        Asked { tag: self.tag, answers: self.answers, shared: self.shared }
+    }
+
+    /// Tidies up after a handler that panicked: forgets what it left unfinished, and tells an asker who knows nothing
+    /// yet, because no more answers were made than `made`.
+    pub(crate) fn recover(self, made: u64) {
+        self.answers.recover();
+        if self.answers.made() == made {
+            drop(self.later()); // says that the handler ended without an answer
+        }
+    }
+
     /// The way to answer later, from wherever.
     pub(crate) fn later(self) -> Responder {
         self.answers.made += 1;

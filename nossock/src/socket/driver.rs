@@ -20,11 +20,13 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
 
+use self::sleep::When;
 use super::answers::Answers;
-use super::handler::{FutureSlot, HandlerFuture};
+use super::handler::HandlerFuture;
 use super::memory;
 use super::message::Message;
 use super::shared::{On, Shared, now};
+use super::slot::FutureSlot;
 use crate::router::{Route, Routes};
 use crate::session::{CloseReason, Outbox, Phase};
 use crate::wire::{Decoder, Name};
@@ -144,6 +146,7 @@ impl<T> Driver<T> {
 
     /// Whether so much waits already that nothing more is read: messages for handlers or for `recv`, or answers
     /// that the peer does not take.
+    #[inline]
     fn is_held_back(&self) -> bool {
         if self.backlog_bytes >= self.limits().receive_queue {
             return true;
@@ -371,6 +374,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     break true;
                 }
             };
+            // Most that wake up find a message, and nothing to say: they look once and sleep.
+            let silent = !more && !self.unflushed && self.output.is_empty() && self.answers.is_empty();
+            if silent && self.poll_sleep(cx, When::Open)?.is_pending() {
+                return Poll::Pending;
+            }
             let before = self.poll_output(cx)?;
             if before != Phase::Open {
                 self.poll_close(cx, before)?;
@@ -382,7 +390,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     continue;
                 }
             }
-            if !more && self.poll_sleep(cx)?.is_pending() {
+            if !more && self.poll_sleep(cx, When::Always)?.is_pending() {
                 return Poll::Pending;
             }
         }

@@ -1,6 +1,5 @@
 //! From a typed function to something a driver can start.
 
-use std::any::Any;
 use std::fmt::Display;
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
@@ -11,8 +10,10 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::answers::Asked;
+use super::batch::Batch;
 use super::extract::{FromMessage, Incoming};
 use super::message::{AnswerError, Responder};
+use super::slot::{FutureSlot, Place, poll_place};
 use crate::session::Reject;
 
 /// An async function that handles messages.
@@ -253,6 +254,10 @@ pub(crate) trait Endpoint: Send + Sync {
         cx: &mut Context<'_>,
     ) -> Started;
 
+    /// Does so with one message after the other, until one does not simply end, no more are there, or too many answers
+    /// are.
+    fn start_all(&self, batch: &mut Batch<'_>, slot: &mut FutureSlot, cx: &mut Context<'_>) -> Started;
+
     /// Takes the message apart, to be handled when the future is polled. Not for requests.
     fn prepare(&self, incoming: &Incoming<'_>) -> Result<HandlerFuture, Reject>;
 }
@@ -272,55 +277,71 @@ pub(crate) enum Started {
     Failed(String),
 }
 
-/// A place for the future of a handler, used again by the next one if that is of the same type.
-#[derive(Default)]
-pub(crate) struct FutureSlot(Option<Box<dyn Any + Send>>);
+/// What one message came to. Small, to be given back in registers.
+enum Step {
+    Done,
+    /// The future is in its place.
+    Waits,
+    /// An argument was refused, or the handler failed.
+    Other(Box<Started>),
+}
 
-/// Pinned for good, so that a handler can be polled here before it is known whether it waits.
-struct Place<F>(Pin<Box<Option<F>>>);
-
-impl FutureSlot {
-    pub(crate) const fn new() -> Self {
-        Self(None)
+impl Step {
+    #[cold]
+    fn rejected(reject: Reject) -> Self {
+        Self::Other(Box::new(Started::Rejected(reject)))
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
-
-    /// Polls a future once; one that waits is given back.
-    #[inline(always)]
-    fn poll<F>(&mut self, future: F, cx: &mut Context<'_>) -> Result<F::Output, Pin<Box<Option<F>>>>
-    where
-        F: Future + Send + 'static,
-    {
-        // Taken out meanwhile: if the future panics, its place goes with it.
-        let mut place = match self.0.take().map(Box::<dyn Any + Send>::downcast::<Place<F>>) {
-            Some(Ok(place)) => place,
-            _ => Box::new(Place(Box::pin(None))),
-        };
-        place.0.set(Some(future));
-        match poll_place(&mut place.0, cx) {
-            Poll::Ready(output) => {
-                place.0.set(None);
-                self.0 = Some(place);
-                Ok(output)
-            }
-            Poll::Pending => Err(place.0),
-        }
+    #[cold]
+    fn failed(error: String) -> Self {
+        Self::Other(Box::new(Started::Failed(error)))
     }
 }
 
-#[inline]
-fn poll_place<F: Future>(place: &mut Pin<Box<Option<F>>>, cx: &mut Context<'_>) -> Poll<F::Output> {
-    place.as_mut().as_pin_mut().expect("a future stays until it is ready").poll(cx)
-}
+/// Whether a step is one of many. Code of its own for each of the two: then it is at the place of its only call, and
+/// the future is made where it stays.
+const ALONE: bool = false;
+const OF_MANY: bool = true;
 
 pub(crate) struct OnMessage<H, S, Args>(H, S, PhantomData<fn(Args)>);
 
 impl<H, S, Args> OnMessage<H, S, Args> {
     pub(crate) const fn new(handler: H, state: S) -> Self {
         Self(handler, state, PhantomData)
+    }
+}
+
+impl<H: MessageHandler<S, Args>, S, Args> OnMessage<H, S, Args> {
+    #[inline(always)]
+    fn step<const MANY: bool>(
+        &self,
+        incoming: &Incoming<'_>,
+        place: &mut Place<H::Future>,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        // Handed on at once: a future that is given back is copied once more.
+        let step = self.0.start(incoming, &self.1, |future| match place.poll(future, cx) {
+            Poll::Ready(output) => match output.into_outcome() {
+                Ok(()) => Step::Done,
+                Err(error) => Step::failed(error),
+            },
+            Poll::Pending => Step::Waits,
+        });
+        match step {
+            Ok(step) => step,
+            Err(reject) => Step::rejected(reject),
+        }
+    }
+
+    #[cold]
+    fn ended(step: Step, Place(mut place): Place<H::Future>) -> Started {
+        match step {
+            Step::Done => Started::Done,
+            Step::Other(started) => *started,
+            Step::Waits => Started::Waits(Box::pin(async move {
+                poll_fn(move |cx| poll_place(&mut place, cx)).await.into_outcome()
+            })),
+        }
     }
 }
 
@@ -340,17 +361,24 @@ where
         slot: &mut FutureSlot,
         cx: &mut Context<'_>,
     ) -> Started {
-        // Handed on at once: a future that is given back is copied once more.
-        let started = self.0.start(incoming, &self.1, |future| match slot.poll(future, cx) {
-            Ok(output) => match output.into_outcome() {
-                Ok(()) => Started::Done,
-                Err(error) => Started::Failed(error),
-            },
-            Err(mut place) => Started::Waits(Box::pin(async move {
-                poll_fn(move |cx| poll_place(&mut place, cx)).await.into_outcome()
-            })),
-        });
-        started.unwrap_or_else(Started::Rejected)
+        let mut place = slot.take();
+        match self.step::<ALONE>(incoming, &mut place, cx) {
+            Step::Done => slot.keep(place),
+            other => return Self::ended(other, *place),
+        }
+        Started::Done
+    }
+
+    fn start_all(&self, batch: &mut Batch<'_>, slot: &mut FutureSlot, cx: &mut Context<'_>) -> Started {
+        let mut place = slot.take();
+        while let Some(incoming) = batch.next() {
+            match self.step::<OF_MANY>(&incoming, &mut place, cx) {
+                Step::Done => {}
+                other => return Self::ended(other, *place),
+            }
+        }
+        slot.keep(place);
+        Started::Done
     }
 
     fn prepare(&self, incoming: &Incoming<'_>) -> Result<HandlerFuture, Reject> {
@@ -365,6 +393,51 @@ pub(crate) struct OnRequest<H, S, Args>(H, S, PhantomData<fn(Args)>);
 impl<H, S, Args> OnRequest<H, S, Args> {
     pub(crate) const fn new(handler: H, state: S) -> Self {
         Self(handler, state, PhantomData)
+    }
+}
+
+impl<H: RequestHandler<S, Args>, S, Args> OnRequest<H, S, Args> {
+    /// Answers, if it comes to that.
+    #[inline(always)]
+    fn step<const MANY: bool>(
+        &self,
+        incoming: &Incoming<'_>,
+        asked: Asked<'_>,
+        place: &mut Place<H::Future>,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        let step = self.0.start(incoming, &self.1, |future| match place.poll(future, cx) {
+            Poll::Ready(value) => {
+                value.answer_here(asked);
+                Step::Done
+            }
+            Poll::Pending => Step::Waits,
+        });
+        match step {
+            Ok(step) => step,
+            Err(reject) => Step::rejected(reject),
+        }
+    }
+
+    #[cold]
+    fn ended(step: Step, asked: Asked<'_>, Place(mut place): Place<H::Future>) -> Started {
+        match step {
+            Step::Done => Started::Done,
+            Step::Other(started) => {
+                if let Started::Rejected(reject) = &*started {
+                    asked.later().reject(reject);
+                }
+                *started
+            }
+            Step::Waits => {
+                let responder = asked.later();
+                Started::Waits(Box::pin(async move {
+                    let value = poll_fn(move |cx| poll_place(&mut place, cx)).await;
+                    value.answer(responder);
+                    Ok(())
+                }))
+            }
+        }
     }
 }
 
@@ -384,29 +457,26 @@ where
         slot: &mut FutureSlot,
         cx: &mut Context<'_>,
     ) -> Started {
-        let mut asked = asked;
-        let started = self.0.start(incoming, &self.1, |future| {
-            let polled = slot.poll(future, cx);
-            let Some(asked) = asked.take() else { return Started::Done };
-            match polled {
-                Ok(value) => {
-                    value.answer_here(asked);
-                    Started::Done
-                }
-                Err(mut place) => {
-                    let responder = asked.later();
-                    Started::Waits(Box::pin(async move {
-                        let value = poll_fn(move |cx| poll_place(&mut place, cx)).await;
-                        value.answer(responder);
-                        Ok(())
-                    }))
-                }
+        let Some(mut asked) = asked else { return Started::Done };
+        let mut place = slot.take();
+        match self.step::<ALONE>(incoming, asked.again(), &mut place, cx) {
+            Step::Done => slot.keep(place),
+            other => return Self::ended(other, asked, *place),
+        }
+        Started::Done
+    }
+
+    fn start_all(&self, batch: &mut Batch<'_>, slot: &mut FutureSlot, cx: &mut Context<'_>) -> Started {
+        let mut place = slot.take();
+        while let Some(incoming) = batch.next() {
+            match self.step::<OF_MANY>(&incoming, batch.asked(), &mut place, cx) {
+                Step::Done if batch.is_held_back() => break,
+                Step::Done => {}
+                other => return Self::ended(other, batch.asked(), *place),
             }
-        });
-        started.unwrap_or_else(|reject| {
-            asked.into_iter().for_each(|asked| asked.later().reject(&reject));
-            Started::Rejected(reject)
-        })
+        }
+        slot.keep(place);
+        Started::Done
     }
 
     fn prepare(&self, _: &Incoming<'_>) -> Result<HandlerFuture, Reject> {

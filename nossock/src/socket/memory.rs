@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use bytes::BytesMut;
 
-use super::handler::FutureSlot;
+use super::slot::FutureSlot;
 
 thread_local! {
     static INPUT: RefCell<BytesMut> = RefCell::new(BytesMut::new());
@@ -46,7 +46,11 @@ pub(crate) fn take_output(buffer: &mut Vec<u8>) {
 }
 
 /// Gives an empty buffer back to the thread.
+#[inline]
 pub(crate) fn give_back_output(mut buffer: Vec<u8>) {
+    if buffer.capacity() == 0 {
+        return;
+    }
     buffer.clear();
     if (1..=KEEP_OUTPUT).contains(&buffer.capacity()) {
         OUTPUT.with_borrow_mut(|spare| {

@@ -30,8 +30,10 @@
 //! write to a thousand sockets.
 
 mod answers;
+mod batch;
 mod driver;
 mod encode;
+mod encoded;
 mod extract;
 mod handler;
 mod memory;
@@ -41,6 +43,7 @@ mod receive;
 mod request;
 mod send;
 mod shared;
+mod slot;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -48,6 +51,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use driver::Driver;
+pub use encoded::EncodedMessage;
 pub use extract::{FromMessage, Incoming, Json, State};
 pub(crate) use handler::{Endpoint, OnMessage, OnRequest};
 pub use handler::{IntoAnswer, IntoOutcome, MessageHandler, Raw, RequestHandler};
@@ -55,7 +59,7 @@ pub use message::{AnswerError, Message, RecvError, Refused, Responder};
 pub use peer::Peer;
 pub use receive::Messages;
 pub use request::{RequestError, Value};
-pub use send::{EncodedMessage, Permit, SendError, TrySendError, Unsent};
+pub use send::{Permit, SendError, TrySendError, Unsent};
 pub(crate) use shared::Shared;
 
 use crate::router::{Router, Routes};

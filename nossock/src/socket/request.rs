@@ -1,6 +1,8 @@
 //! Asking the peer something.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::marker::PhantomData;
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -94,6 +96,7 @@ impl Value {
 const MAX_NAME: usize = 255 - 5 - 1 - 16;
 
 /// A request about to be queued.
+#[derive(Clone, Copy)]
 struct Outgoing<'a> {
     kind: Kind,
     name: &'a str,
@@ -174,7 +177,7 @@ impl Outgoing<'_> {
     }
 
     /// Waits for room when there was none, and then for the answer to begin.
-    async fn sent<'a>(&self, shared: &'a Shared, pushed: Pushed) -> Result<Answered<'a>, RequestError> {
+    async fn sent<'s>(self, shared: &'s Shared, pushed: Pushed) -> Result<Answered<'s>, RequestError> {
         match pushed {
             Pushed::Sent(id) => Ok(Answered { shared, id: Some(id), known: true }),
             Pushed::Failed(error) => Err(RequestError::NotSent(*error)),
@@ -246,12 +249,16 @@ impl Socket {
     /// # Cancel safety
     /// Dropping it frees its slot, and a peer that understands it stops working on it; an answer that still comes
     /// is dropped, and never reaches another request.
-    pub async fn request<R, B>(&self, name: &str, body: &B) -> Result<R, RequestError>
+    pub fn request<'a, R, B>(
+        &'a self,
+        name: &'a str,
+        body: &'a B,
+    ) -> impl Future<Output = Result<R, RequestError>>
     where
         R: DeserializeOwned,
         B: Serialize + ?Sized,
     {
-        self.request_within(self.shared.config.request_timeout, name, body).await
+        self.request_within(self.shared.config.request_timeout, name, body)
     }
 
     /// As [`request`](Self::request), with a time of its own.
@@ -261,36 +268,18 @@ impl Socket {
     ///
     /// # Cancel safety
     /// As [`request`](Self::request).
-    pub async fn request_within<R, B>(
-        &self,
+    pub fn request_within<'a, R, B>(
+        &'a self,
         timeout: Duration,
-        name: &str,
-        body: &B,
-    ) -> Result<R, RequestError>
+        name: &'a str,
+        body: &'a B,
+    ) -> impl Future<Output = Result<R, RequestError>>
     where
         R: DeserializeOwned,
         B: Serialize + ?Sized,
     {
-        let out = Outgoing::new(Kind::Json, name, timeout)?;
-        let push = |cx: &mut Context<'_>| {
-            let pushed = encode::json(body, |body| out.try_push(&self.shared, body, cx));
-            Poll::Ready(pushed.unwrap_or_else(|source| {
-                Pushed::Failed(Box::new(SendError::Json { name: name.to_owned(), source }))
-            }))
-        };
-        let mut answered = match poll_fn(push).await {
-            Pushed::Sent(id) => Answered { shared: &self.shared, id: Some(id), known: true },
-            other => Box::pin(out.sent(&self.shared, other)).await?,
-        };
-        poll_fn(|cx| {
-            let mut short = Short::default();
-            let value = match ready!(answered.poll(cx, &mut short)) {
-                Taken::Short => serde_json::from_slice(short.as_slice()),
-                Taken::Other(answer) => out.read(&self.shared, *answer)?.parse(),
-            };
-            Poll::Ready(value.map_err(|source| out.bad_answer(source)))
-        })
-        .await
+        let out = Outgoing { kind: Kind::Json, name, timeout };
+        Asking { shared: &self.shared, out, body, stage: Stage::Begin, answer: PhantomData }
     }
 
     /// Asks the peer with a body of either kind, and gives the answer as it came.
@@ -322,6 +311,57 @@ impl Socket {
             })))
         })
         .await
+    }
+}
+
+/// A request with a JSON body, from its first poll to its answer.
+///
+/// Written by hand: as three async functions, one in the other, it is twice as large, and whoever awaits it moves it
+/// into its place twice.
+struct Asking<'a, B: ?Sized, R> {
+    shared: &'a Shared,
+    out: Outgoing<'a>,
+    body: &'a B,
+    stage: Stage<'a>,
+    answer: PhantomData<fn() -> R>,
+}
+
+enum Stage<'a> {
+    Begin,
+    /// There was no room at first.
+    Later(Pin<Box<dyn Future<Output = Result<Answered<'a>, RequestError>> + Send + 'a>>),
+    Sent(Answered<'a>),
+}
+
+impl<B: Serialize + ?Sized, R: DeserializeOwned> Future for Asking<'_, B, R> {
+    type Output = Result<R, RequestError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let (shared, out) = (this.shared, this.out);
+        if let Stage::Begin = this.stage {
+            let Outgoing { kind, name, timeout } = out;
+            let out = Outgoing::new(kind, name, timeout)?;
+            let pushed = encode::json(this.body, |body| out.try_push(shared, body, cx));
+            match pushed.map_err(|source| SendError::Json { name: name.to_owned(), source })? {
+                Pushed::Sent(id) => {
+                    // With the waker of this task, which the answer will find.
+                    this.stage = Stage::Sent(Answered { shared, id: Some(id), known: false });
+                    return Poll::Pending;
+                }
+                other => this.stage = Stage::Later(Box::pin(out.sent(shared, other))),
+            }
+        }
+        if let Stage::Later(later) = &mut this.stage {
+            this.stage = Stage::Sent(ready!(later.as_mut().poll(cx))?);
+        }
+        let Stage::Sent(answered) = &mut this.stage else { return Poll::Pending };
+        let mut short = Short::default();
+        let value = match ready!(answered.poll(cx, &mut short)) {
+            Taken::Short => serde_json::from_slice(short.as_slice()),
+            Taken::Other(answer) => out.read(shared, *answer)?.parse(),
+        };
+        Poll::Ready(value.map_err(|source| out.bad_answer(source)))
     }
 }
 

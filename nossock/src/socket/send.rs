@@ -1,7 +1,8 @@
 //! Sending, flushing and closing.
 
-use std::future::poll_fn;
-use std::task::Poll;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,9 +10,10 @@ use serde::Serialize;
 
 use super::Socket;
 use super::encode::{self, Encoded};
+use super::encoded::EncodedMessage;
 use super::shared::{Core, On, Shared, Turn, Wakes};
 use crate::session::{CloseReason, Phase};
-use crate::wire::{Frame, Kind, NameError, name_len};
+use crate::wire::{Kind, NameError, name_len};
 
 /// Why a message was not sent.
 #[derive(Debug, thiserror::Error)]
@@ -66,100 +68,6 @@ pub struct Unsent {
     pub reason: CloseReason,
 }
 
-/// A message that is encoded once, to be sent to many.
-///
-/// Where nothing else waits to be sent, and there is no TLS, it is written to the socket at once by whoever sends it, in
-/// one system call: for a thousand sockets that is half the work of waking a thousand tasks. To send many different
-/// messages to one socket, [`Socket::send`] is the better choice, as it gathers them.
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use nossock::{Config, EncodedMessage, Side, Socket};
-///
-/// let (here, there) = tokio::io::duplex(1024);
-/// let (a, b) = (Socket::over(here, Side::Client, Config::default()), Socket::over(there, Side::Server, Config::default()));
-///
-/// let tick = EncodedMessage::json("tick", &1)?;
-/// for socket in [&a, &b] {
-///     socket.try_send_encoded(&tick)?;
-/// }
-/// assert_eq!(b.recv().await?.unwrap().name, "tick");
-/// # Ok(()) }
-/// ```
-#[derive(Clone)]
-pub struct EncodedMessage {
-    frame: Bytes,
-    body_len: usize,
-}
-
-impl EncodedMessage {
-    /// Encodes a message with a JSON body.
-    ///
-    /// # Errors
-    /// As [`Socket::send`].
-    pub fn json<T: Serialize + ?Sized>(name: &str, body: &T) -> Result<Self, SendError> {
-        name_len(name)?;
-        let json =
-            serde_json::to_vec(body).map_err(|source| SendError::Json { name: name.into(), source })?;
-        Self::new(name, crate::wire::Body::Json(json.into()))
-    }
-
-    /// Encodes a message with a raw body.
-    ///
-    /// # Errors
-    /// As [`Socket::send_raw`].
-    pub fn raw(name: &str, body: impl Into<Bytes>) -> Result<Self, SendError> {
-        Self::new(name, crate::wire::Body::Raw(body.into()))
-    }
-
-    /// Bytes of the whole frame.
-    pub(crate) const fn len(&self) -> usize {
-        self.frame.len()
-    }
-
-    fn name(&self) -> String {
-        let head = crate::wire::Head::parse(&self.frame).ok().flatten();
-        let frame = head.and_then(|head| crate::wire::FrameRef::new(&self.frame, &head).ok());
-        frame.map_or_else(String::new, |frame| frame.name.to_owned())
-    }
-
-    /// Queues the frame; says whether there was room.
-    fn push(
-        &self,
-        shared: &Shared,
-        core: &mut Core,
-        wakes: &mut Wakes,
-        turn: Turn,
-    ) -> Result<bool, SendError> {
-        core.session.may_send().map_err(SendError::Closed)?;
-        let limit = core.session.max_body(shared.config.limits.max_body);
-        if self.body_len > limit as usize {
-            return Err(SendError::TooLarge { name: self.name(), size: self.body_len, limit });
-        }
-        if turn == Turn::Behind || !core.has_room(shared.config.limits.send_queue) {
-            return Ok(false);
-        }
-        shared.whole_at_once(core, wakes, &self.frame);
-        Ok(true)
-    }
-
-    fn new(name: &str, body: crate::wire::Body) -> Result<Self, SendError> {
-        let body_len = body.as_bytes().len();
-        check_size(name, body_len, u32::MAX)?;
-        Ok(Self { frame: Frame { name: crate::wire::Name::new(name)?, body }.encode(), body_len })
-    }
-}
-
-/// Shows what it is called and how long it is, and not what it says.
-impl std::fmt::Debug for EncodedMessage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EncodedMessage")
-            .field("name", &self.name())
-            .field("body_len", &self.body_len)
-            .finish()
-    }
-}
-
 /// Room for one message; from [`reserve`](Socket::reserve).
 ///
 /// Sending with it never waits. Dropped unused, it gives the room back.
@@ -171,7 +79,7 @@ pub struct Permit<'a> {
 /// What a permit holds of the send queue, in bytes: what a usual message needs.
 const PERMIT: usize = 1024;
 
-fn check_size(name: &str, size: usize, limit: u32) -> Result<(), SendError> {
+pub(super) fn check_size(name: &str, size: usize, limit: u32) -> Result<(), SendError> {
     if u32::try_from(size).is_ok_and(|size| size <= limit) {
         return Ok(());
     }
@@ -301,6 +209,51 @@ impl Pushed {
     }
 }
 
+/// A message with a JSON body, until it is queued. Written by hand: an async function keeps twice as much, and most are
+/// ready when they are polled first.
+struct Sending<'a, T: ?Sized> {
+    shared: &'a Shared,
+    name: &'a str,
+    /// Until the first poll.
+    body: Option<&'a T>,
+    later: Option<Later<'a>>,
+}
+
+type Later<'a> = Pin<Box<dyn Future<Output = Result<(), SendError>> + Send + 'a>>;
+
+impl<T: Serialize + ?Sized> Future for Sending<'_, T> {
+    type Output = Result<(), SendError>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let (shared, name) = (this.shared, this.name);
+        if let Some(body) = this.body.take() {
+            let push = |frame: Encoded<'_>, body_len| {
+                if let Encoded::Borrowed(frame) = frame
+                    && shared.append(frame, body_len, TURN)
+                {
+                    return (Pushed::Done, body_len);
+                }
+                (Outgoing::json(name, body_len).push_in_turn(shared, frame), body_len)
+            };
+            let pushed = encode::message(name, name_len(name)?, body, push);
+            match pushed.map_err(|source| SendError::Json { name: name.to_owned(), source })? {
+                (Pushed::Done, _) => return Poll::Ready(Ok(())),
+                (Pushed::Failed(error), _) => return Poll::Ready(Err(*error)),
+                (Pushed::Full(frame), body_len) => {
+                    let out = Outgoing::json(name, body_len);
+                    this.later = Some(Box::pin(async move { out.push_later(shared, *frame).await }));
+                }
+            }
+        }
+        match &mut this.later {
+            Some(later) => later.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
 impl Socket {
     /// Sends a message with a JSON body; waits while the send queue is full.
     ///
@@ -312,19 +265,12 @@ impl Socket {
     ///
     /// # Cancel safety
     /// Dropped before it is ready, nothing was queued; ready, the whole message was.
-    pub async fn send<T: Serialize + ?Sized>(&self, name: &str, body: &T) -> Result<(), SendError> {
-        let push = |frame: Encoded<'_>, body_len| {
-            let out = Outgoing::json(name, body_len);
-            (out.push_in_turn(&self.shared, frame), body_len)
-        };
-        let pushed = encode::message(name, name_len(name)?, body, push);
-        match pushed.map_err(|source| SendError::Json { name: name.to_owned(), source })? {
-            (Pushed::Done, _) => Ok(()),
-            (Pushed::Full(frame), body_len) => {
-                Outgoing::json(name, body_len).push_later(&self.shared, *frame).await
-            }
-            (Pushed::Failed(error), _) => Err(*error),
-        }
+    pub fn send<'a, T: Serialize + ?Sized>(
+        &'a self,
+        name: &'a str,
+        body: &'a T,
+    ) -> impl Future<Output = Result<(), SendError>> {
+        Sending { shared: &self.shared, name, body: Some(body), later: None }
     }
 
     /// Sends a message with a raw body, which is not copied when it is large; waits while the send queue is full.

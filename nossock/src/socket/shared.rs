@@ -199,6 +199,8 @@ impl Shared {
         let result = act(&mut self.lock(), &mut wakes);
         if wakes.first.is_some() {
             wakes.wake();
+        } else {
+            std::mem::forget(wakes); // empty, which dropping it would find out again, at some length
         }
         result
     }
@@ -225,6 +227,24 @@ impl Shared {
         self.queued.store(true, Ordering::Relaxed);
         core.lend_buffer();
         core.session.whole(frame);
+    }
+
+    /// Queues a frame that is encoded already behind other small ones, fewer than `turn` bytes, if nothing at all speaks
+    /// against it; says whether it did. The driver has been woken for the others, and nobody else is to be.
+    #[inline]
+    pub(crate) fn append(&self, frame: &[u8], body_len: usize, turn: usize) -> bool {
+        let mut core = self.lock();
+        let limits = &self.config.limits;
+        let good = (1..turn).contains(&core.session.unwritten_small())
+            && core.awake
+            && core.waiters.is_empty()
+            && core.session.phase() <= Phase::Draining
+            && core.has_room(limits.send_queue)
+            && body_len <= core.session.max_body(limits.max_body) as usize;
+        if good {
+            core.session.whole(Payload::Borrowed(frame));
+        }
+        good
     }
 
     /// Sends a frame that is encoded already and goes to many: writes it at once if the driver sleeps and nothing

@@ -121,8 +121,8 @@ impl Head {
     ) {
         let name_len = 5 + name.len() + usize::from(id_len); // `req:` and a colon
         out.reserve(Self::OVERHEAD + name_len + id.len());
-        out.extend_from_slice(&[kind.byte(), u8::try_from(name_len).expect("checked by the caller")]);
-        out.extend_from_slice(b"req:");
+        let name_len = u8::try_from(name_len).expect("checked by the caller");
+        out.extend_from_slice(&[kind.byte(), name_len, b'r', b'e', b'q', b':']);
         out.extend_from_slice(name.as_bytes());
         out.push(b':');
         // All digits, and then fewer: a copy of a fixed size costs less.
@@ -133,8 +133,11 @@ impl Head {
     }
 
     /// Writes the head of a frame whose body follows and is not measured yet; gives where the body begins.
+    #[inline]
     pub(crate) fn begin(out: &mut Vec<u8>, kind: Kind, name_len: u8, name: &str) -> usize {
-        Self::write(out, kind, name_len, &[name], 0);
+        out.extend_from_slice(&[kind.byte(), name_len]);
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(&[0; 4]);
         out.len()
     }
 

@@ -1,19 +1,18 @@
 //! From a whole frame to whoever waits for it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Buf;
 
 use super::super::Socket;
-use super::super::answers::Asked;
+use super::super::batch::Batch;
 use super::super::extract::Incoming;
 use super::super::handler::Started;
 use super::super::memory;
 use super::super::message::{Message, RecvError, Refused, Responder};
 use super::super::shared::{On, now, wake};
-use super::start::{Ended, next_for, recover, start};
+use super::start::{Ended, start};
 use super::{AssertUnwindSafe, Driver, catch_unwind};
 use crate::router::{HandlerError, Route};
 use crate::session::{CloseReason, Phase, Reject, RejectCode, RequestName};
@@ -89,6 +88,15 @@ impl<T> Driver<T> {
         Ok(())
     }
 
+    /// Takes bytes off the input. When nothing is left, the memory before is ready to be used again.
+    fn consume(&mut self, bytes: usize) {
+        if bytes == self.input.len() {
+            self.input.clear();
+        } else {
+            self.input.advance(bytes);
+        }
+    }
+
     /// Gives the short answers that come next to those who wait for them, all under one lock.
     fn short_answers(&mut self) {
         let (mut at, mut core) = (0, None);
@@ -105,12 +113,12 @@ impl<T> Driver<T> {
             }
             at += frame.len();
         }
-        drop(core);
         if at > 0 {
+            drop(core);
             self.frame_since = None; // the time of a frame is its own
+            self.consume(at);
+            wake(self.wakes.drain(..));
         }
-        self.input.advance(at);
-        wake(self.wakes.drain(..));
     }
 
     /// Gives the answers that come next to those who wait for them, all under one lock; then says what is next.
@@ -147,7 +155,9 @@ impl<T> Driver<T> {
             self.wakes.extend(guard.session.answered(id, head.kind(), body.freeze()));
         };
         drop(core);
-        wake(self.wakes.drain(..));
+        if !self.wakes.is_empty() {
+            wake(self.wakes.drain(..));
+        }
         Ok(next?)
     }
 
@@ -237,43 +247,22 @@ impl<T> Driver<T> {
             self.last = Some(route);
             return false;
         }
-        let limit = self.shared.config.limits.send_queue;
-        let (mut at, mut made, mut held) = (0, 0, false);
-        let input = &self.input[..];
-        // Caught around all of them, as that costs something; a panic is that of the handler at `at`.
-        let polled = catch_unwind(AssertUnwindSafe(|| {
-            while let Some((head, tag, frame)) = next_for(&route, &self.decoder, input, at) {
-                made = self.answers.made();
-                let incoming = Incoming::new(&route.name, head.kind(), frame, head.body_at(), &self.shared);
-                let (answers, shared) = (&mut self.answers, &self.shared);
-                let asked = route.is_request.then_some(Asked { tag, answers, shared });
-                let started = route.endpoint.start(&incoming, asked, &mut self.slot, cx);
-                at += head.frame_len();
-                if !matches!(started, Started::Done) {
-                    return Some(Ended::new(&route.name, tag, Some(started)));
-                }
-                // A few bytes may ask for a large answer: look after each.
-                if route.is_request
-                    && (self.answers.len() >= limit || self.shared.answers_held.load(Ordering::Relaxed))
-                {
-                    held = true;
-                    break;
-                }
-            }
-            None
-        }));
-        let ended = polled.unwrap_or_else(|_| {
-            let (head, tag, _) = next_for(&route, &self.decoder, input, at)?;
-            at += head.frame_len();
-            let (answers, shared) = (&mut self.answers, &self.shared);
-            let asked = route.is_request.then_some(Asked { tag, answers, shared });
-            recover(asked, made);
-            Some(Ended::new(&route.name, tag, None))
-        });
-        if at > 0 {
-            self.frame_since = None; // the time of a frame is its own
+        let mut batch = Batch::new(&route, &self.decoder, &self.input, &mut self.answers, &self.shared);
+        // Caught around all of them, as that costs something; a panic is that of the handler that was started last.
+        let polled =
+            catch_unwind(AssertUnwindSafe(|| route.endpoint.start_all(&mut batch, &mut self.slot, cx)));
+        if polled.is_err() {
+            batch.recover();
         }
-        self.input.advance(at);
+        let (taken, tag, held) = batch.end();
+        let ended = match polled.ok() {
+            Some(Started::Done) => None,
+            how => Some(Ended::new(&route.name, tag, how)),
+        };
+        if taken > 0 {
+            self.frame_since = None; // the time of a frame is its own
+            self.consume(taken);
+        }
         self.last = Some(route);
         if let Some(ended) = ended {
             self.conclude(ended);

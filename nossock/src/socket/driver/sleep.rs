@@ -6,14 +6,22 @@ use std::time::{Duration, Instant};
 use super::super::memory;
 use super::super::shared::now;
 use super::{Driver, SMALL_OUTPUT};
-use crate::session::{CloseReason, Phase, TimedOut};
+use crate::session::{CloseReason, Phase, TimedOut, earlier};
+
+/// When to sleep, as far as that depends on the conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// Only while it is open: closing has not been looked at.
+    Open,
+    Always,
+}
 
 impl<T> Driver<T> {
     /// When the driver itself has something due, at the earliest.
     fn next_timeout(&self) -> Option<Instant> {
         let frame = self.frame_since.map(|since| since + self.frame_time());
         let write = self.write_since.map(|since| since + self.limits().write_stall);
-        [frame, write].into_iter().flatten().min()
+        earlier(frame, write)
     }
 
     /// How long the frame that is arriving may take.
@@ -40,9 +48,12 @@ impl<T> Driver<T> {
     }
 
     /// Goes to sleep and sets the timer; ready when there is something to do after all.
-    pub(super) fn poll_sleep(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, CloseReason> {
+    pub(super) fn poll_sleep(&mut self, cx: &mut Context<'_>, when: When) -> Result<Poll<()>, CloseReason> {
         let blocked = self.write_since.is_some();
         let mut core = self.shared.lock();
+        if when == When::Open && core.session.phase() != Phase::Open {
+            return Ok(Poll::Ready(()));
+        }
         let released = self.held
             && self.backlog_bytes < self.limits().receive_queue
             && !core.is_held_back(&self.shared.config.limits);
@@ -67,7 +78,7 @@ impl<T> Driver<T> {
         }
         memory::give_back_output(std::mem::take(self.answers.take()));
         memory::give_back_slot(std::mem::take(&mut self.slot));
-        let due = [due, self.next_timeout()].into_iter().flatten().min();
+        let due = earlier(due, self.next_timeout());
         if self.poll_timer(cx, due, same_waker).is_pending() {
             return Ok(Poll::Pending);
         }

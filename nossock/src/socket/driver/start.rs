@@ -5,22 +5,10 @@ use std::task::Context;
 
 use super::super::answers::{Answers, Asked};
 use super::super::extract::Incoming;
-use super::super::handler::{FutureSlot, Started};
+use super::super::handler::Started;
+use super::super::slot::FutureSlot;
 use crate::router::Route;
-use crate::wire::{Decoder, Head, Name};
-
-/// The whole frame at `at`, if it is for this route: its head, what follows `req:` in its name, and all of it.
-#[inline(always)]
-pub(super) fn next_for<'a>(
-    route: &Route,
-    decoder: &Decoder,
-    input: &'a [u8],
-    at: usize,
-) -> Option<(Head, &'a [u8], &'a [u8])> {
-    let (head, frame) = decoder.peek(input.get(at..)?)?;
-    let tag = route.matches(frame.get(2..head.body_at() - 4)?)?;
-    Some((head, tag, frame))
-}
+use crate::wire::Name;
 
 /// A handler that has not simply ended.
 pub(super) struct Ended {
@@ -55,18 +43,8 @@ pub(super) fn start(
     if matches!(polled, Ok(Started::Done)) {
         return None;
     }
-    if polled.is_err() {
-        recover(tag.map(|tag| Asked { tag, answers, shared }), made);
+    if let (Err(_), Some(tag)) = (&polled, tag) {
+        Asked { tag, answers, shared }.recover(made);
     }
     Some(Ended::new(incoming.name, tag.unwrap_or_default(), polled.ok()))
-}
-
-/// Tidies up after a handler that panicked, and tells an asker who knows nothing yet.
-pub(super) fn recover(asked: Option<Asked<'_>>, made: u64) {
-    if let Some(asked) = asked {
-        asked.answers.recover();
-        if asked.answers.made() == made {
-            drop(asked.later()); // says that the handler ended without an answer
-        }
-    }
 }
