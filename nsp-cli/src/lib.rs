@@ -8,3 +8,6 @@ pub mod files;
 pub mod output;
 pub mod process;
 pub mod text;
+mod twins;
+
+pub use twins::{with_twins, without_twins};

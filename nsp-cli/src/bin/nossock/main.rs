@@ -15,7 +15,7 @@ mod serve;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use nsp_cli::exit::Failure;
@@ -62,8 +62,14 @@ enum Command {
     },
 }
 
+/// All commands, each flag with its variable of the environment.
+fn command_line() -> clap::Command {
+    nsp_cli::with_twins(Cli::command(), "NOSSOCK")
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = command_line().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let level = match cli.verbose {
         0 => "warn",
         1 => "debug",
@@ -92,12 +98,12 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Cert(command) => cert::run(&command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "nossock", &mut script);
+            clap_complete::generate(shell, &mut command_line(), "nossock", &mut script);
             nsp_cli::output::write(&script)
         }
         Command::Man { dir } => {
             std::fs::create_dir_all(&dir).map_err(|error| Failure::file(&dir, &error))?;
-            clap_mangen::generate_to(Cli::command(), &dir).map_err(|error| Failure::file(&dir, &error))
+            clap_mangen::generate_to(command_line(), &dir).map_err(|error| Failure::file(&dir, &error))
         }
     }
 }
@@ -108,6 +114,12 @@ mod tests {
 
     #[test]
     fn command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command_line().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_a_variable() {
+        // One variable cannot hold two values.
+        assert_eq!(nsp_cli::without_twins(&command_line()), ["serve --exec"]);
     }
 }

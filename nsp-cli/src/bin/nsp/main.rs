@@ -10,7 +10,7 @@ mod shell;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use nsp_cli::exit::Failure;
@@ -73,8 +73,14 @@ enum Command {
     },
 }
 
+/// All commands, each flag with its variable of the environment.
+fn command_line() -> clap::Command {
+    nsp_cli::with_twins(Cli::command(), "NSP")
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = command_line().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if !matches!(cli.command, Command::Daemon(_)) {
         let level = match cli.verbose {
             0 => "error",
@@ -115,12 +121,12 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Context { home, command } => client::context::run(&home, command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "nsp", &mut script);
+            clap_complete::generate(shell, &mut command_line(), "nsp", &mut script);
             nsp_cli::output::write(&script)
         }
         Command::Man { dir } => {
             std::fs::create_dir_all(&dir).map_err(|error| Failure::file(&dir, &error))?;
-            clap_mangen::generate_to(Cli::command(), &dir).map_err(|error| Failure::file(&dir, &error))
+            clap_mangen::generate_to(command_line(), &dir).map_err(|error| Failure::file(&dir, &error))
         }
     }
 }
@@ -131,6 +137,12 @@ mod tests {
 
     #[test]
     fn command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command_line().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_a_variable() {
+        // One variable cannot hold two values.
+        assert_eq!(nsp_cli::without_twins(&command_line()), [""; 0]);
     }
 }
