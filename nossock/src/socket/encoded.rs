@@ -11,7 +11,7 @@ use crate::wire::{Frame, name_len};
 ///
 /// Where nothing else waits to be sent, and there is no TLS, it is written to the socket at once by whoever sends it, in
 /// one system call: for a thousand sockets that is half the work of waking a thousand tasks. To send many different
-/// messages to one socket, [`Socket::send`] is the better choice, as it gathers them.
+/// messages to one socket, [`Socket::send`](crate::Socket::send) is the better choice, as it gathers them.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -37,7 +37,7 @@ impl EncodedMessage {
     /// Encodes a message with a JSON body.
     ///
     /// # Errors
-    /// As [`Socket::send`].
+    /// As [`Socket::send`](crate::Socket::send).
     pub fn json<T: Serialize + ?Sized>(name: &str, body: &T) -> Result<Self, SendError> {
         name_len(name)?;
         let json =
@@ -48,7 +48,7 @@ impl EncodedMessage {
     /// Encodes a message with a raw body.
     ///
     /// # Errors
-    /// As [`Socket::send_raw`].
+    /// As [`Socket::send_raw`](crate::Socket::send_raw).
     pub fn raw(name: &str, body: impl Into<Bytes>) -> Result<Self, SendError> {
         Self::new(name, crate::wire::Body::Raw(body.into()))
     }
