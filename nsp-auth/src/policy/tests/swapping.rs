@@ -1,6 +1,4 @@
 use std::fs;
-use std::io;
-use std::sync::{Arc, Mutex};
 
 use nsp::authority::Permission;
 
@@ -147,50 +145,4 @@ fn policy_is_replaced_while_others_ask() {
         }
         assert!(asking.join().unwrap() > 0);
     });
-}
-
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[test]
-fn every_change_of_the_policy_is_logged() {
-    let written = Written::default();
-    let writer = written.clone();
-    let log = tracing_subscriber::fmt()
-        .with_writer(move || writer.clone())
-        .with_ansi(false)
-        .without_time()
-        .finish();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("policy.toml");
-    tracing::subscriber::with_default(log, || {
-        fs::write(&path, GRANTS).unwrap();
-        let policies = Policies::open(&path).unwrap();
-        fs::write(&path, "").unwrap();
-        policies.reload().unwrap();
-        fs::write(&path, "x").unwrap();
-        policies.reload().unwrap_err();
-        policies.replace(None);
-    });
-    let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-    let path = path.display();
-    for (line, start) in text.lines().zip([
-        format!(" INFO nsp_auth::policy::policies: policy set rules=1 path={path}"),
-        format!(" INFO nsp_auth::policy::policies: policy replaced rules=0 path={path}"),
-        format!(" WARN nsp_auth::policy::policies: policy not loaded error={path}:1: "),
-        format!(" INFO nsp_auth::policy::policies: policy removed path={path}"),
-    ]) {
-        assert!(line.starts_with(&start), "{line}");
-    }
-    assert_eq!(text.lines().count(), 4, "{text}");
 }
