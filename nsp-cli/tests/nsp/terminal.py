@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import sys
+import termios
 import time
 
 steps = json.loads(sys.argv[1])
@@ -41,6 +42,9 @@ for waiting, keys in steps:
             print(shown)
             sys.exit(f"it ended before it showed: {waiting}")
     seen = shown.index(waiting, seen) + len(waiting)
+    # A person does not type in the instant between a prompt and the end of echo.
+    while ("assword" in waiting or "Once more" in waiting) and termios.tcgetattr(terminal)[3] & termios.ECHO:
+        time.sleep(0.001)
     os.write(terminal, keys.encode())
 while read("its end"):
     pass
