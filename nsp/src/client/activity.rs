@@ -10,14 +10,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::Alive;
-use super::call::Answer;
-use super::core::Outcome;
+use super::call::{Answer, Ask, Calling, reply};
 use super::error::{CallError, OpenError};
 use super::inbox::Wanted;
 use super::shared::{Begun, Shared};
 use super::state::{ActivityEnd, ActivityState, ClientState};
 use super::stream::{BlobEvents, DataStream, Events, Happenings, Source};
-use crate::machine::client::{ActivityKey, CallKey, Client as Machine, Open, Reply, RequestError};
+use crate::machine::client::{Open, Reply};
 use crate::proto::{Data, EntityId, RawJson};
 use crate::secret::DaemonKey;
 
@@ -239,12 +238,8 @@ impl Activity {
     /// # Cancel safety
     /// As [`call`](Self::call).
     pub async fn call_raw(&self, function: &str, argument: RawJson) -> Result<Data, CallError> {
-        let size = function.len() + argument.as_bytes().len();
-        let timeout = self.timeout;
-        let reply = self.begin(size, argument, |machine, key, argument, now| {
-            machine.call(key, function, argument.into(), timeout, now)
-        });
-        Ok(reply.await?.data)
+        let ask = Ask::Function { name: function, data: argument.into() };
+        Ok(Calling::new(self, ask).await?.data)
     }
 
     /// Calls a blob function: bytes, and JSON that says something about them, go both ways. What comes back may be JSON instead of a
@@ -262,13 +257,8 @@ impl Activity {
         meta: &(impl Serialize + ?Sized),
     ) -> Result<(Data, RawJson), CallError> {
         let meta = RawJson::of(meta).map_err(CallError::Argument)?;
-        let blob = blob.into();
-        let size = function.len() + meta.as_bytes().len() + blob.len();
-        let timeout = self.timeout;
-        let reply = self.begin(size, (meta, blob), |machine, key, (meta, blob), now| {
-            machine.call_blob(key, function, Some(meta), blob.into(), timeout, now)
-        });
-        let Reply { data, meta, .. } = reply.await?;
+        let ask = Ask::BlobFunction { name: function, meta, blob: blob.into().into() };
+        let Reply { data, meta } = Calling::new(self, ask).await?;
         Ok((data, meta.unwrap_or(RawJson::NULL)))
     }
 
@@ -281,8 +271,7 @@ impl Activity {
     /// As [`call`](Self::call).
     pub async fn send(&self, data: &(impl Serialize + ?Sized)) -> Result<(), CallError> {
         let data = RawJson::of(data).map_err(CallError::Argument)?;
-        let size = data.as_bytes().len();
-        self.send_data(size, data.into()).await
+        Calling::new(self, Ask::Data(data.into())).await.map(drop)
     }
 
     /// Sends bytes to the service; as [`send`](Self::send).
@@ -293,14 +282,7 @@ impl Activity {
     /// # Cancel safety
     /// As [`call`](Self::call).
     pub async fn send_blob(&self, blob: impl Into<Bytes>) -> Result<(), CallError> {
-        let blob = blob.into();
-        self.send_data(blob.len(), blob.into()).await
-    }
-
-    async fn send_data(&self, size: usize, data: Data) -> Result<(), CallError> {
-        let timeout = self.timeout;
-        let sent = self.begin(size, data, |machine, key, data, now| machine.send(key, data, timeout, now));
-        sent.await.map(drop)
+        Calling::new(self, Ask::Data(blob.into().into())).await.map(drop)
     }
 
     /// Closes it, for all who hold it, and waits until the daemon has been told. Its streams end, and its calls fail.
@@ -316,38 +298,31 @@ impl Activity {
         .await;
     }
 
-    fn shared(&self) -> &Shared {
+    pub(super) fn shared(&self) -> &Shared {
         self.handle.shared()
     }
 
+    pub(super) fn id(&self) -> u64 {
+        self.handle.id
+    }
+
+    pub(super) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Begins a call as soon as there is room for it and the activity is open, and waits for its answer.
-    ///
-    /// The common case takes no timer and no second lock: there is room, it is open, and the deadline is the conversation's.
-    async fn begin<T>(
-        &self,
-        size: usize,
-        argument: T,
-        call: impl Fn(&mut Machine, ActivityKey, T, std::time::Instant) -> Result<CallKey, RequestError>,
-    ) -> Result<Reply, CallError> {
-        let shared = self.shared();
-        let begun = Deadline { until: None, timeout: self.timeout };
-        let (mut argument, mut deadline) = (Some(argument), begun);
-        let _permit = match shared.permits.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => match deadline.limit(shared.permits.acquire()).await? {
-                Ok(permit) => permit,
-                Err(_) => return Err(not_connected(shared)),
-            },
+    pub(super) async fn call_later(&self, ask: Ask<'_>) -> Result<Reply, CallError> {
+        let (shared, timeout) = (self.shared(), self.timeout);
+        let mut deadline = Deadline { until: None, timeout };
+        let Ok(_permit) = deadline.limit(shared.permits.acquire()).await? else {
+            return Err(not_connected(shared));
         };
+        let mut ask = Some(ask);
         let call = loop {
-            let begun = shared.begin(self.handle.id, size, |machine, key, now| match argument.take() {
-                Some(argument) => call(machine, key, argument, now),
-                None => Err(RequestError::NotOpen),
-            });
-            let mut state = match begun {
+            let mut state = match shared.begin(self.id(), timeout, &mut ask, None) {
                 Begun::Call(call) => break call,
-                Begun::Failed(error) => return Err(error),
-                Begun::NotYet(state) => state,
+                Begun::Failed(error) => return Err(*error),
+                Begun::NotYet(state) => *state,
             };
             let usable = state
                 .wait_for(|state| matches!(state, ActivityState::Open { .. } | ActivityState::Closed(_)));
@@ -360,14 +335,7 @@ impl Activity {
             }
         };
         // The conversation counts from the moment at which the call was begun; who had to wait before has less.
-        let outcome = match deadline.until {
-            None => Answer::new(shared, call).await,
-            Some(_) => deadline.limit(Answer::new(shared, call)).await?,
-        };
-        match outcome.map_err(|error| CallError::of(error, self.timeout))? {
-            Outcome::Reply(reply) => Ok(reply),
-            Outcome::Token(_) => Err(CallError::Closed),
-        }
+        reply(deadline.limit(Answer::new(shared, call)).await?, timeout)
     }
 }
 

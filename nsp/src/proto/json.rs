@@ -141,7 +141,13 @@ impl Writer {
     /// Begins `{"m":operation,"d":{`.
     #[inline]
     pub(crate) fn operation(operation: &str, capacity: usize) -> Self {
-        let mut out = take_buffer(capacity + 24);
+        Self::operation_in(take_buffer(capacity + 24), operation, capacity)
+    }
+
+    /// The same, behind what stands in a buffer already.
+    #[inline]
+    pub(crate) fn operation_in(mut out: Vec<u8>, operation: &str, capacity: usize) -> Self {
+        out.reserve(capacity + 24);
         let mut begin = *br#"{"m":"XX","d":{"#;
         match operation.as_bytes() {
             &[one, two] => (begin[6], begin[7]) = (one, two),
@@ -171,8 +177,15 @@ impl Writer {
     }
 
     pub(crate) fn finish(&mut self) -> Bytes {
-        self.out.resize(self.out.len() + self.depth, b'}');
-        finish_buffer(std::mem::take(&mut self.out))
+        finish_buffer(self.finish_in())
+    }
+
+    /// Gives back the buffer.
+    #[inline]
+    pub(crate) fn finish_in(&mut self) -> Vec<u8> {
+        let mut out = std::mem::take(&mut self.out);
+        out.extend_from_slice(if self.depth == 2 { b"}}" } else { b"}" });
+        out
     }
 
     /// Keys are words of the protocol, one or two letters mostly, without anything to escape.

@@ -35,10 +35,11 @@ use super::connection::{Command, Connection, EndReason, WeakUse, now};
 use super::handler::FutureSlot;
 use super::seats::Seat;
 use super::shared::{Closed, Shared, Totals};
-use crate::carrier::{Carrier, Farewell};
+use crate::carrier::{self, Carrier, Farewell};
 use crate::machine::daemon::{Config, Event, RequestKey};
+use crate::machine::entities::ConnectionId;
 use crate::machine::numbered::{NameMap, NumberMap};
-use crate::machine::{self, Incoming, SpPolicy};
+use crate::machine::{self, Incoming, Next, SpPolicy};
 use crate::proto::text::Dialect;
 use crate::proto::{EntityId, ca};
 use crate::secure::SystemRandom;
@@ -101,6 +102,14 @@ pub(crate) struct Terms {
     pub(crate) weak_use: WeakUse,
     /// What clients of NSP 0.4 speak, if there may be some.
     pub(crate) text: Option<Dialect>,
+}
+
+/// Gives the carrier a message.
+#[inline]
+fn send(carrier: &mut dyn Carrier, connection: ConnectionId, next: Next<'_>) {
+    if let Err(error) = carrier::send(carrier, next) {
+        tracing::error!(connection = connection.0, %error, "a message was not sent");
+    }
 }
 
 impl Driver {
@@ -305,9 +314,7 @@ impl Driver {
                 let mut core = self.connection.lock();
                 while self.carrier.queued() < CARRIER_QUEUE {
                     let Some(message) = core.outbox.pop() else { break };
-                    if let Err(error) = self.carrier.start_send(message) {
-                        tracing::error!(connection = self.connection.id.0, %error, "a message was not sent");
-                    }
+                    send(&mut *self.carrier, self.connection.id, Next::Whole(message));
                 }
                 (std::mem::take(&mut core.is_awaited), core.outbox.is_empty())
             };
@@ -455,6 +462,11 @@ impl Driver {
         });
     }
 
+    /// Whether it is this entity that has called.
+    fn is_of(&self, key: RequestKey, entity: &EntityId) -> bool {
+        self.connection.lock().machine.caller(key) == Some(entity)
+    }
+
     fn close_entity(&mut self, entity: &EntityId, cx: &mut Context<'_>) {
         let close = ca::Request::Close { entity: entity.clone() };
         if self.connection.with(|core| core.machine.push(&close)).is_ok() {
@@ -483,7 +495,9 @@ impl Driver {
                 }
             }
             Command::CloseEntity { entity, after } => match after {
-                Some(key) if self.running.contains_key(&key) => self.leaving.push((key, entity)),
+                Some(key) if self.running.contains_key(&key) && self.is_of(key, &entity) => {
+                    self.leaving.push((key, entity));
+                }
                 _ => self.close_entity(&entity, cx),
             },
             Command::Verified { key, entity, result } => self.verified(key, &entity, result, cx),

@@ -19,6 +19,7 @@
 mod client;
 mod daemon;
 mod form;
+mod queue;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use std::time::Duration;
 pub(super) use client::{Arrived, ClientLink, SendError};
 pub(super) use daemon::DaemonLink;
 pub(super) use form::Form;
+pub(crate) use queue::Next;
 
 use super::Ignored;
 use super::held::Held;
