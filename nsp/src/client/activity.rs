@@ -1,6 +1,6 @@
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use super::inbox::Wanted;
 use super::shared::{Begun, Shared};
 use super::state::{ActivityEnd, ActivityState, ClientState};
 use super::stream::{BlobEvents, DataStream, Events, Happenings, Source};
-use crate::machine::client::{Open, Reply};
+use crate::machine::client::{Open, Reply, RequestError};
 use crate::proto::{Data, EntityId, RawJson};
 use crate::secret::DaemonKey;
 
@@ -225,8 +225,11 @@ impl Activity {
         function: &str,
         argument: &(impl Serialize + ?Sized),
     ) -> Result<R, CallError> {
-        let argument = RawJson::of(argument).map_err(CallError::Argument)?;
-        let data = self.call_raw(function, argument).await?;
+        let begin = |cx: &mut Context<'_>| {
+            let begun = RawJson::lend(argument, |json| Calling::lent(self, function, json, cx));
+            Poll::Ready(begun.map_err(CallError::Argument).flatten())
+        };
+        let data = poll_fn(begin).await?.await?.data;
         data.into_json().map_err(|blob| CallError::Blob(blob.len()))?.to().map_err(CallError::Answer)
     }
 
@@ -239,7 +242,7 @@ impl Activity {
     /// As [`call`](Self::call).
     pub async fn call_raw(&self, function: &str, argument: RawJson) -> Result<Data, CallError> {
         let ask = Ask::Function { name: function, data: argument.into() };
-        Ok(Calling::new(self, ask).await?.data)
+        Ok(self.ask(ask).await?.data)
     }
 
     /// Calls a blob function: bytes, and JSON that says something about them, go both ways. What comes back may be JSON instead of a
@@ -258,7 +261,7 @@ impl Activity {
     ) -> Result<(Data, RawJson), CallError> {
         let meta = RawJson::of(meta).map_err(CallError::Argument)?;
         let ask = Ask::BlobFunction { name: function, meta, blob: blob.into().into() };
-        let Reply { data, meta } = Calling::new(self, ask).await?;
+        let Reply { data, meta } = self.ask(ask).await?;
         Ok((data, meta.unwrap_or(RawJson::NULL)))
     }
 
@@ -271,7 +274,7 @@ impl Activity {
     /// As [`call`](Self::call).
     pub async fn send(&self, data: &(impl Serialize + ?Sized)) -> Result<(), CallError> {
         let data = RawJson::of(data).map_err(CallError::Argument)?;
-        Calling::new(self, Ask::Data(data.into())).await.map(drop)
+        self.ask(Ask::Data(data.into())).await.map(drop)
     }
 
     /// Sends bytes to the service; as [`send`](Self::send).
@@ -282,7 +285,7 @@ impl Activity {
     /// # Cancel safety
     /// As [`call`](Self::call).
     pub async fn send_blob(&self, blob: impl Into<Bytes>) -> Result<(), CallError> {
-        Calling::new(self, Ask::Data(blob.into().into())).await.map(drop)
+        self.ask(Ask::Data(blob.into().into())).await.map(drop)
     }
 
     /// Closes it, for all who hold it, and waits until the daemon has been told. Its streams end, and its calls fail.
@@ -310,6 +313,15 @@ impl Activity {
         self.timeout
     }
 
+    async fn ask(&self, ask: Ask<'_>) -> Result<Reply, CallError> {
+        let mut ask = Some(ask);
+        let begin = |cx: &mut Context<'_>| match ask.take() {
+            Some(ask) => Poll::Ready(Calling::begin(self, ask, cx)),
+            None => Poll::Pending,
+        };
+        poll_fn(begin).await?.await
+    }
+
     /// Begins a call as soon as there is room for it and the activity is open, and waits for its answer.
     pub(super) async fn call_later(&self, ask: Ask<'_>) -> Result<Reply, CallError> {
         let (shared, timeout) = (self.shared(), self.timeout);
@@ -317,9 +329,13 @@ impl Activity {
         let Ok(_permit) = deadline.limit(shared.permits.acquire()).await? else {
             return Err(not_connected(shared));
         };
-        let mut ask = Some(ask);
+        let (size, mut ask) = (ask.size(), Some(ask));
         let call = loop {
-            let mut state = match shared.begin(self.id(), timeout, &mut ask, None) {
+            let begun = shared.begin(self.id(), size, None, |machine, key, now| match ask.take() {
+                Some(ask) => ask.begin(machine, key, timeout, now),
+                None => Err(RequestError::NotOpen),
+            });
+            let mut state = match begun {
                 Begun::Call(call) => break call,
                 Begun::Failed(error) => return Err(*error),
                 Begun::NotYet(state) => *state,

@@ -2,6 +2,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::SemaphorePermit;
 
 use super::activity::Activity;
@@ -46,75 +47,103 @@ impl Ask<'_> {
     }
 }
 
-/// A call, from its first poll to its answer.
+/// A call that has been begun, or will be.
 ///
 /// Written by hand for the common case, in which there is room for it and the activity is open: then it takes no timer, because the
 /// deadline is the conversation's, and looks under the lock twice, once to begin, which leaves the task's waker there, and once for the answer.
 #[derive(Debug)]
 #[must_use = "a call does nothing unless it is awaited"]
 pub(super) struct Calling<'a> {
-    activity: &'a Activity,
     stage: Stage<'a>,
+    timeout: Duration,
 }
 
 enum Stage<'a> {
-    Begin(Ask<'a>),
     /// There is something to wait for first.
     Later(Pin<Box<dyn Future<Output = Result<Reply, CallError>> + Send + 'a>>),
-    /// Calls under way have a permit each.
+    /// The waker of the task is known already: it was left there a moment ago.
     Begun {
         answer: Answer<'a>,
+        just_now: bool,
         _permit: SemaphorePermit<'a>,
     },
     Done,
 }
 
 impl<'a> Calling<'a> {
-    pub(super) const fn new(activity: &'a Activity, ask: Ask<'a>) -> Self {
-        Self { activity, stage: Stage::Begin(ask) }
+    /// Calls a function with an argument that is only lent.
+    #[inline]
+    pub(super) fn lent(
+        activity: &'a Activity,
+        name: &'a str,
+        json: &[u8],
+        cx: &Context<'_>,
+    ) -> Result<Self, CallError> {
+        let timeout = activity.timeout();
+        let call = |machine: &mut machine::Client, key, now| machine.call_lent(key, name, json, timeout, now);
+        let begun = Self::try_begin(activity, name.len() + json.len(), cx, call)?;
+        Ok(begun.unwrap_or_else(|| {
+            let data = RawJson::written(Bytes::copy_from_slice(json)).into();
+            Self::later(activity, Ask::Function { name, data })
+        }))
     }
 
-    /// Begins the call, or what has to come before.
-    fn begin(&self, ask: Ask<'a>, cx: &Context<'_>) -> Result<Stage<'a>, CallError> {
-        let (activity, shared) = (self.activity, self.activity.shared());
-        let mut ask = Some(ask);
-        if let Ok(permit) = shared.permits.try_acquire() {
-            match shared.begin(activity.id(), activity.timeout(), &mut ask, Some(cx.waker())) {
-                Begun::Call(call) => {
-                    return Ok(Stage::Begun { answer: Answer::new(shared, call), _permit: permit });
-                }
-                Begun::Failed(error) => return Err(*error),
-                Begun::NotYet(_) => {}
-            }
-        }
-        Ok(match ask {
-            Some(ask) => Stage::Later(Box::pin(activity.call_later(ask))),
-            None => Stage::Done,
+    /// Begins a call, or what has to come before.
+    pub(super) fn begin(activity: &'a Activity, ask: Ask<'a>, cx: &Context<'_>) -> Result<Self, CallError> {
+        let (timeout, size, mut ask) = (activity.timeout(), ask.size(), Some(ask));
+        let begun = Self::try_begin(activity, size, cx, |machine, key, now| match ask.take() {
+            Some(ask) => ask.begin(machine, key, timeout, now),
+            None => Err(RequestError::NotOpen),
+        })?;
+        Ok(match (begun, ask) {
+            (None, Some(ask)) => Self::later(activity, ask),
+            (begun, _) => begun.unwrap_or(Self { stage: Stage::Done, timeout }),
         })
+    }
+
+    /// Begins a call if that can be done now.
+    #[inline]
+    fn try_begin(
+        activity: &'a Activity,
+        size: usize,
+        cx: &Context<'_>,
+        call: impl FnOnce(&mut machine::Client, ActivityKey, Instant) -> Result<CallKey, RequestError>,
+    ) -> Result<Option<Self>, CallError> {
+        let shared = activity.shared();
+        let Ok(permit) = shared.permits.try_acquire() else { return Ok(None) };
+        match shared.begin(activity.id(), size, Some(cx.waker()), call) {
+            Begun::Call(call) => {
+                let answer = Answer::new(shared, call);
+                let stage = Stage::Begun { answer, just_now: true, _permit: permit };
+                Ok(Some(Self { stage, timeout: activity.timeout() }))
+            }
+            Begun::Failed(error) => Err(*error),
+            Begun::NotYet(_) => Ok(None),
+        }
+    }
+
+    fn later(activity: &'a Activity, ask: Ask<'a>) -> Self {
+        Self { stage: Stage::Later(Box::pin(activity.call_later(ask))), timeout: activity.timeout() }
     }
 }
 
 impl Future for Calling<'_> {
     type Output = Result<Reply, CallError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let Stage::Begin(_) = this.stage
-            && let Stage::Begin(ask) = std::mem::replace(&mut this.stage, Stage::Done)
-        {
-            this.stage = this.begin(ask, cx)?;
-            if let Stage::Begun { .. } = this.stage {
-                return Poll::Pending;
-            }
-        }
         match &mut this.stage {
-            Stage::Begun { answer, .. } => {
+            Stage::Begun { answer, just_now, .. } => {
+                if std::mem::take(just_now) {
+                    return Poll::Pending;
+                }
                 let answer = ready!(Pin::new(answer).poll(cx));
                 this.stage = Stage::Done;
-                Poll::Ready(reply(answer, this.activity.timeout()))
+                Poll::Ready(reply(answer, this.timeout))
             }
             Stage::Later(later) => later.as_mut().poll(cx),
-            Stage::Begin(_) | Stage::Done => Poll::Pending,
+            Stage::Done => Poll::Pending,
         }
     }
 }
@@ -122,7 +151,6 @@ impl Future for Calling<'_> {
 impl std::fmt::Debug for Stage<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Begin(_) => "Begin",
             Self::Later(_) => "Later",
             Self::Begun { .. } => "Begun",
             Self::Done => "Done",

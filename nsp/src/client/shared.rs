@@ -1,16 +1,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
-use super::call::Ask;
 use super::connector::Settings;
 use super::core::{Activity, Core, Slot};
 use super::error::CallError;
 use super::inbox::Inbox;
 use super::state::{ActivityEnd, ActivityState, ClientState};
-use crate::machine::client::{self as machine, CallKey, Open, RequestError};
+use crate::machine::client::{self as machine, ActivityKey, CallKey, Open, RequestError};
 use crate::proto::{EncodeError, Packet};
 
 /// What a packet has beside its JSON and blob at most, under SP, in bytes.
@@ -123,16 +122,16 @@ impl Shared {
         self.lock().activities.get(&id).is_some_and(|activity| activity.key.is_some())
     }
 
-    /// Begins a call, if the activity is open. It is left where it is if that is not so.
+    /// Begins a call of `size` bytes, if the activity is open; otherwise `call` is not even asked.
     ///
     /// With the waker of the task that polls the answer finds whom to wake, and the lock need not be taken again to say so.
     #[inline]
     pub(super) fn begin(
         &self,
         id: u64,
-        timeout: Duration,
-        ask: &mut Option<Ask<'_>>,
+        size: usize,
         waker: Option<&Waker>,
+        call: impl FnOnce(&mut machine::Client, ActivityKey, Instant) -> Result<CallKey, RequestError>,
     ) -> Begun {
         let failed = |error| Begun::Failed(Box::new(error));
         let now = now();
@@ -141,13 +140,11 @@ impl Shared {
             let (Some(key), true, Some(machine)) = (activity.key, activity.is_open, &mut core.machine) else {
                 return Begun::NotYet(Box::new(activity.state.subscribe()));
             };
-            let Some(ask) = ask.take() else { return failed(CallError::Closed) };
-            let size = ask.size();
             if size + AROUND > core.largest_send {
                 let limit = core.largest_send.saturating_sub(AROUND);
                 return failed(EncodeError::TooLarge { size, limit }.into());
             }
-            match ask.begin(machine, key, timeout, now) {
+            match call(machine, key, now) {
                 Ok(call) => {
                     core.slots.insert(call, Slot::Waiting(waker.cloned()));
                     core.poke(wakes);

@@ -20,21 +20,33 @@ use super::{DecodeError, Letters, Method, Payload, RawJson};
 pub(crate) struct Operation<'a> {
     method: Method,
     payload: &'a Payload,
-    name: Cow<'a, str>,
+    name: Name<'a>,
     outer: Outer<'a>,
 }
 
+/// What an operation is called.
+enum Name<'a> {
+    Letters([u8; 2]),
+    Other(Cow<'a, str>),
+}
+
 impl<'a> Operation<'a> {
+    /// One that is to be [read](Self::read), in its place: it is too large to be moved.
     #[inline(always)]
-    pub(crate) fn read(method: Method, payload: &'a Payload) -> Result<Self, DecodeError> {
-        let mut operation = Self { method, payload, name: Cow::Borrowed(""), outer: Outer::default() };
-        if let Some(name) = operation.outer.d.usual(&payload.json) {
-            operation.outer.has_d = true;
-            operation.name = Cow::Borrowed(name);
-            return Ok(operation);
+    pub(crate) fn new(method: Method, payload: &'a Payload) -> Self {
+        Self { method, payload, name: Name::Letters([0; 2]), outer: Outer::default() }
+    }
+
+    /// Looks where its values stand.
+    #[inline(always)]
+    pub(crate) fn read(&mut self) -> Result<&Self, DecodeError> {
+        if let Some(name) = self.outer.d.usual(&self.payload.json) {
+            self.outer.has_d = true;
+            self.name = Name::Letters(name);
+        } else {
+            self.read_unusual()?;
         }
-        operation.read_unusual()?;
-        Ok(operation)
+        Ok(self)
     }
 
     #[cold]
@@ -45,18 +57,21 @@ impl<'a> Operation<'a> {
             *outer = parse(*method, &payload.json)?;
         }
         let missing = DecodeError::MissingField { method: *method, operation: "operation", field: "m" };
-        *name = outer.m.and_then(Value::said).ok_or(missing)?;
+        *name = Name::Other(outer.m.and_then(Value::said).ok_or(missing)?);
         Ok(())
     }
 
     #[inline]
-    pub(crate) fn name(&self) -> &str {
-        &self.name
+    pub(crate) fn name(&self) -> &[u8] {
+        match &self.name {
+            Name::Letters(letters) => letters,
+            Name::Other(name) => name.as_bytes(),
+        }
     }
 
     /// The error for an operation that the method does not have.
     pub(super) fn unknown(&self) -> DecodeError {
-        DecodeError::UnknownOperation { method: self.method, operation: Letters::of(self.name.as_bytes()) }
+        DecodeError::UnknownOperation { method: self.method, operation: Letters::of(self.name()) }
     }
 
     /// The entity that stands beside `m`, where it does.
@@ -112,7 +127,7 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     #[inline]
-    pub(super) fn get(&self, key: &'static str) -> Option<&'a str> {
+    pub(super) fn get(&self, key: &'static str) -> Option<&'a [u8]> {
         self.keys.get(key).map(|value| value.text)
     }
 
@@ -194,7 +209,7 @@ fn parse<'a, T: Deserialize<'a>>(method: Method, text: &'a Bytes) -> Result<T, D
 
 /// The string that a value is, borrowed where it holds no escapes.
 pub(super) fn text_of(text: &str) -> Option<Cow<'_, str>> {
-    Value { text, is_plain: false }.said()
+    Value { text: text.as_bytes(), is_plain: false }.said()
 }
 
 macro_rules! fields {
@@ -245,7 +260,7 @@ fields!(
 impl<'a> Keys<'a> {
     /// Takes those of `d` out of a message in its usual form, and gives its operation.
     #[inline(always)]
-    fn usual(&mut self, text: &'a [u8]) -> Option<&'a str> {
+    fn usual(&mut self, text: &'a [u8]) -> Option<[u8; 2]> {
         usual(text, |key, value| {
             if let Some(slot) = self.slot(&[key]) {
                 *slot = Some(value);
@@ -396,8 +411,8 @@ mod tests {
 
     fn operation(json: &'static str) -> Result<String, DecodeError> {
         let payload = Payload::json(Bytes::from_static(json.as_bytes()));
-        let operation = Operation::read(Method::Cs, &payload)?;
-        let fields = operation.fields("SF")?;
+        let mut operation = Operation::new(Method::Cs, &payload);
+        let fields = operation.read()?.fields("SF")?;
         fields.required_text("n").map(Cow::into_owned)
     }
 

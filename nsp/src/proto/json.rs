@@ -27,7 +27,7 @@ impl RawJson {
     pub fn new(text: impl Into<Bytes>) -> Result<Self, serde_json::Error> {
         let text = text.into();
         let value: &RawValue = serde_json::from_slice(&text)?;
-        Ok(Self::within(value.get(), &text))
+        Ok(Self::within(value.get().as_bytes(), &text))
     }
 
     /// Writes a value as JSON.
@@ -38,6 +38,21 @@ impl RawJson {
         let mut buffer = take_buffer(0);
         serde_json::to_writer(&mut buffer, value)?;
         Ok(Self(finish_buffer(buffer)))
+    }
+
+    /// Writes a value as JSON, and lends it.
+    pub(crate) fn lend<T: Serialize + ?Sized, R>(
+        value: &T,
+        use_it: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, serde_json::Error> {
+        let mut buffer = take_buffer(0);
+        serde_json::to_writer(&mut buffer, value)?;
+        let result = use_it(&buffer);
+        if buffer.capacity() <= 2 * LARGE {
+            buffer.clear();
+            BUFFER.set(buffer);
+        }
+        Ok(result)
     }
 
     /// Reads the text as a `T`, which may borrow from it.
@@ -80,8 +95,8 @@ impl RawJson {
     }
 
     /// What `value`, found in `text`, is, as a part of it.
-    pub(super) fn within(value: &str, text: &Bytes) -> Self {
-        Self(text.slice_ref(value.as_bytes()))
+    pub(super) fn within(value: &[u8], text: &Bytes) -> Self {
+        Self(text.slice_ref(value))
     }
 }
 

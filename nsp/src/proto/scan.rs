@@ -14,7 +14,8 @@ const DEPTH: usize = 32;
 /// A value as it stands in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Value<'a> {
-    pub(super) text: &'a str,
+    /// In UTF-8, as all of the text is.
+    pub(super) text: &'a [u8],
     /// It is a string without escapes, so what it says stands between its quotes.
     pub(super) is_plain: bool,
 }
@@ -24,8 +25,7 @@ pub(super) struct Value<'a> {
 ///
 /// It is [`Scanner`] for the one case that is nearly all, with nothing on the way that the compiler cannot keep in registers.
 #[inline(always)]
-pub(super) fn usual<'a>(text: &'a [u8], mut each: impl FnMut(u8, Value<'a>)) -> Option<&'a str> {
-    let text = std::str::from_utf8(text).ok()?;
+pub(super) fn usual<'a>(text: &'a [u8], mut each: impl FnMut(u8, Value<'a>)) -> Option<[u8; 2]> {
     let [
         b'{',
         b'"',
@@ -33,8 +33,8 @@ pub(super) fn usual<'a>(text: &'a [u8], mut each: impl FnMut(u8, Value<'a>)) -> 
         b'"',
         b':',
         b'"',
-        b'A'..=b'Z',
-        b'A'..=b'Z',
+        first @ b'A'..=b'Z',
+        second @ b'A'..=b'Z',
         b'"',
         b',',
         b'"',
@@ -43,33 +43,47 @@ pub(super) fn usual<'a>(text: &'a [u8], mut each: impl FnMut(u8, Value<'a>)) -> 
         b':',
         b'{',
         rest @ ..,
-    ] = text.as_bytes()
+    ] = text
     else {
         return None;
     };
+    if !is_utf8(text) {
+        return None;
+    }
     let mut rest = rest;
     loop {
         let [b'"', key @ b'a'..=b'z', b'"', b':', value @ ..] = rest else { return None };
-        let is_plain;
-        (is_plain, rest) = match plain_string(value) {
-            Some((_, rest)) => (true, rest),
-            None => (false, skip(value, DEPTH)?),
-        };
-        let value = text.get(text.len() - value.len()..text.len() - rest.len())?;
-        each(*key, Value { text: value, is_plain });
-        match rest {
+        let value = value_of(value)?;
+        each(*key, value.0);
+        match value.1 {
             [b',', next @ ..] => rest = next,
-            b"}}" => return text.get(6..8),
+            b"}}" => return Some([*first, *second]),
             _ => return None,
         }
     }
+}
+
+/// Nearly all text of the protocol is ASCII, which is quicker to say.
+#[inline(always)]
+fn is_utf8(text: &[u8]) -> bool {
+    text.is_ascii() || std::str::from_utf8(text).is_ok()
+}
+
+/// The value that comes next, and what is behind it.
+#[inline(always)]
+fn value_of(text: &[u8]) -> Option<(Value<'_>, &[u8])> {
+    // Most values of the protocol are strings without escapes.
+    let (is_plain, rest) = match plain_string(text) {
+        Some((_, rest)) => (true, rest),
+        None => (false, skip(text, DEPTH)?),
+    };
+    Some((Value { text: text.get(..text.len() - rest.len())?, is_plain }, rest))
 }
 
 /// Reads from left to right; `None` is "not sure".
 ///
 /// What walks over the text are functions of what is left of it, which give what is left behind them: that stays in registers.
 pub(super) struct Scanner<'a> {
-    text: &'a str,
     rest: &'a [u8],
 }
 
@@ -77,8 +91,10 @@ impl<'a> Scanner<'a> {
     /// Goes over a whole text.
     #[inline]
     pub(super) fn whole<T>(text: &'a [u8], read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
-        let text = std::str::from_utf8(text).ok()?;
-        let mut scanner = Self { text, rest: blank(text.as_bytes()) };
+        if !is_utf8(text) {
+            return None;
+        }
+        let mut scanner = Self { rest: blank(text) };
         let value = read(&mut scanner)?;
         blank(scanner.rest).is_empty().then_some(value)
     }
@@ -116,14 +132,9 @@ impl<'a> Scanner<'a> {
     /// Takes any value, as it stands in the text.
     #[inline]
     pub(super) fn value(&mut self) -> Option<Value<'a>> {
-        let from = self.text.len() - self.rest.len();
-        // Most values of the protocol are strings without escapes.
-        let is_plain;
-        (is_plain, self.rest) = match plain_string(self.rest) {
-            Some((_, rest)) => (true, rest),
-            None => (false, skip(self.rest, DEPTH)?),
-        };
-        Some(Value { text: self.text.get(from..self.text.len() - self.rest.len())?, is_plain })
+        let (value, rest) = value_of(self.rest)?;
+        self.rest = rest;
+        Some(value)
     }
 }
 
@@ -131,17 +142,17 @@ impl<'a> Value<'a> {
     /// What a string says, borrowed where it holds no escapes; `None` of what is none.
     #[inline]
     pub(super) fn said(self) -> Option<Cow<'a, str>> {
-        let inside = self.text.strip_prefix('"')?.strip_suffix('"')?;
-        if self.is_plain || !inside.contains('\\') {
-            return Some(Cow::Borrowed(inside));
+        let [b'"', inside @ .., b'"'] = self.text else { return None };
+        if self.is_plain || !inside.contains(&b'\\') {
+            return std::str::from_utf8(inside).ok().map(Cow::Borrowed);
         }
-        serde_json::from_str(self.text).ok().map(Cow::Owned)
+        serde_json::from_slice(self.text).ok().map(Cow::Owned)
     }
 }
 
 impl<'a> From<&'a RawValue> for Value<'a> {
     fn from(value: &'a RawValue) -> Self {
-        Self { text: value.get(), is_plain: false }
+        Self { text: value.get().as_bytes(), is_plain: false }
     }
 }
 
@@ -154,7 +165,7 @@ fn plain_string(text: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// A key without escapes, and what is behind its colon.
-#[inline]
+#[inline(always)]
 fn key(text: &[u8]) -> Option<(&[u8], &[u8])> {
     // Nearly all keys of the protocol are one letter, and nobody writes blanks.
     if let [b'"', key @ b'a'..=b'z', b'"', b':', rest @ ..] = text {
@@ -168,14 +179,23 @@ fn skip(text: &[u8], depth: usize) -> Option<&[u8]> {
     let depth = depth.checked_sub(1)?;
     match text {
         [b'0'..=b'9' | b'-', ..] => number(text),
-        [b'"', rest @ ..] => string(rest),
+        [b'"', rest @ ..] => match plain_string(text) {
+            Some((_, rest)) => Some(rest),
+            None => string(rest),
+        },
         [b'{', rest @ ..] => {
             let mut rest = blank(rest);
             if let Some(rest) = take(rest, b'}') {
                 return Some(rest);
             }
             loop {
-                match blank(skip(key(rest)?.1, depth)?) {
+                // Numbers are nearly as frequent as strings, and not worth a call.
+                let value = key(rest)?.1;
+                let next = match value {
+                    [b'0'..=b'9' | b'-', ..] => number(value),
+                    _ => skip(value, depth),
+                };
+                match blank(next?) {
                     [b',', next @ ..] => rest = blank(next),
                     [b'}', rest @ ..] => return Some(rest),
                     _ => return None,
@@ -215,7 +235,7 @@ fn string(mut text: &[u8]) -> Option<&[u8]> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn number(text: &[u8]) -> Option<&[u8]> {
     let text = take(text, b'-').unwrap_or(text);
     let mut text = match take(text, b'0') {
@@ -231,7 +251,7 @@ fn number(text: &[u8]) -> Option<&[u8]> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn digits(text: &[u8]) -> Option<&[u8]> {
     let mut rest = text;
     while let [b'0'..=b'9', next @ ..] = rest {
@@ -244,7 +264,7 @@ fn literal<'a>(text: &'a [u8], word: &[u8]) -> Option<&'a [u8]> {
     text.strip_prefix(word)
 }
 
-#[inline]
+#[inline(always)]
 fn blank(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\n' | b'\t' | b'\r', rest @ ..] = text {
         text = rest;
@@ -252,7 +272,7 @@ fn blank(mut text: &[u8]) -> &[u8] {
     text
 }
 
-#[inline]
+#[inline(always)]
 fn take(text: &[u8], byte: u8) -> Option<&[u8]> {
     match text {
         [first, rest @ ..] if *first == byte => Some(rest),
@@ -263,7 +283,7 @@ fn take(text: &[u8], byte: u8) -> Option<&[u8]> {
 /// How many bytes stand for themselves in a JSON string, from the first on: up to a quote, a backslash or a control character.
 ///
 /// Eight at a time: the highest bit of each byte of `found` is set where such a byte is, and perhaps where one is behind it.
-#[inline]
+#[inline(always)]
 pub(super) fn plain(mut bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = ONES << 7;
@@ -292,7 +312,7 @@ mod tests {
     use super::*;
 
     fn scan(text: &[u8]) -> Option<&str> {
-        Scanner::whole(text, Scanner::value).map(|value| value.text)
+        Scanner::whole(text, Scanner::value).map(|value| std::str::from_utf8(value.text).unwrap())
     }
 
     #[test]
@@ -353,6 +373,25 @@ mod tests {
             let theirs = serde_json::from_str::<&RawValue>(&text).ok().map(RawValue::get);
             if let Some(ours) = scan(text.as_bytes()) {
                 prop_assert_eq!(Some(ours), theirs);
+            }
+        }
+
+        #[test]
+        fn usual_form_is_read_as_any_other(text in r#"\{"m":"SF","d":\{("[a-d]":("[a-z"\\]{0,3}"|[0-9.-]{1,3}|\{\}|\[1\]),?){1,3}\}\}"#) {
+            let mut usually = Vec::new();
+            if usual(text.as_bytes(), |key, value| usually.push((vec![key], value))).is_some() {
+                let mut otherwise = Vec::new();
+                let read = Scanner::whole(text.as_bytes(), |scanner| {
+                    scanner.object(|scanner, key| match key {
+                        b"d" => scanner.object(|scanner, key| {
+                            otherwise.push((key.to_vec(), scanner.value()?));
+                            Some(())
+                        }),
+                        _ => scanner.value().map(drop),
+                    })
+                });
+                prop_assert!(read.is_some(), "{text}");
+                prop_assert_eq!(usually, otherwise);
             }
         }
 

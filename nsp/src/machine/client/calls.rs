@@ -42,6 +42,22 @@ impl Client {
         })
     }
 
+    /// The same with an argument that is only lent.
+    pub(crate) fn call_lent(
+        &mut self,
+        activity: ActivityKey,
+        function: &str,
+        json: &[u8],
+        timeout: Duration,
+        now: Instant,
+    ) -> Result<CallKey, RequestError> {
+        let about = 96 + function.len() + json.len();
+        self.begin(activity, CallKind::Json, now + timeout, ("SF", about), |writer, entity, id| {
+            cs::write_call_of(writer, entity, function, id).literal("d", json);
+            None
+        })
+    }
+
     /// Calls a blob function; [`Event::Answered`](super::Event::Answered) follows within `timeout`.
     ///
     /// # Errors

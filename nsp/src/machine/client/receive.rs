@@ -13,8 +13,9 @@ impl Client {
     pub(super) fn receive_packet(&mut self, packet: Packet, now: Instant) -> Result<(), Ignored> {
         match packet.method {
             Method::Cs => {
-                let operation = cs::Answer::operation(&packet)?;
-                if let Some(returned) = cs::Returned::of(&operation)
+                let mut operation = cs::Answer::operation(&packet)?;
+                let operation = operation.read()?;
+                if let Some(returned) = cs::Returned::of(operation)
                     && let Some(call) = self.returned(&returned)
                 {
                     let result = returned.result().map(|(meta, data)| Reply { meta, data });
@@ -22,7 +23,7 @@ impl Client {
                     self.events.push_back(Event::Answered { call, result });
                     return Ok(());
                 }
-                self.receive_answer(cs::Answer::of(&operation)?, now)
+                self.receive_answer(cs::Answer::of(operation)?, now)
             }
             Method::Ca => self.receive_push(ca::Request::decode(&packet)?),
             Method::Au => {

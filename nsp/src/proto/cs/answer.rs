@@ -96,36 +96,36 @@ impl Answer {
     /// # Errors
     /// When it is another packet, not JSON, of an unknown operation, or without what the operation needs.
     pub fn decode(packet: &Packet) -> Result<Self, DecodeError> {
-        Self::of(&Self::operation(packet)?)
+        Self::of(Self::operation(packet)?.read()?)
     }
 
-    /// What stands in an answer, before it is looked at.
+    /// What stands in an answer, to be read.
     #[inline(always)]
     pub(crate) fn operation(packet: &Packet) -> Result<Operation<'_>, DecodeError> {
-        Operation::read(Method::Cs, packet.expect(Method::Cs, Leg::Answer, "CSrs")?)
+        Ok(Operation::new(Method::Cs, packet.expect(Method::Cs, Leg::Answer, "CSrs")?))
     }
 
     /// Reads the answer out of what stands in it.
     pub(crate) fn of(operation: &Operation<'_>) -> Result<Self, DecodeError> {
         Ok(match operation.name() {
-            "CE" => {
+            b"CE" => {
                 let fields = operation.fields("CE")?;
                 // NSP 0.4.0 refuses with `i` null, later ones without `i`.
                 let result = match fields.get("i") {
-                    None | Some("null" | "false") => Err(Box::new(Failure::beside(&fields))),
+                    None | Some(b"null" | b"false") => Err(Box::new(Failure::beside(&fields))),
                     Some(_) => Ok(fields.entity()?),
                 };
                 Self::Created { id: fields.request_id()?, result }
             }
-            "VE" => {
+            b"VE" => {
                 let fields = operation.fields("VE")?;
                 Self::Verified { entity: fields.entity()?, status: Status::read(&fields) }
             }
-            "SS" => {
+            b"SS" => {
                 let fields = operation.fields("SS")?;
                 Self::Sent { entity: fields.entity()?, status: Status::read(&fields) }
             }
-            "SF" => {
+            b"SF" => {
                 let fields = operation.fields("SF")?;
                 Self::Returned {
                     id: fields.request_id()?,
@@ -134,7 +134,7 @@ impl Answer {
                     data: fields.data(),
                 }
             }
-            "BS" => {
+            b"BS" => {
                 let fields = operation.fields("BS")?;
                 Self::ReturnedBlob {
                     id: fields.request_id()?,
@@ -161,8 +161,8 @@ impl<'a> Returned<'a> {
     #[inline]
     pub(crate) fn of(operation: &'a Operation<'a>) -> Option<Self> {
         let (name, is_blob) = match operation.name() {
-            "SF" => ("SF", false),
-            "BS" => ("BS", true),
+            b"SF" => ("SF", false),
+            b"BS" => ("BS", true),
             _ => return None,
         };
         Some(Self { fields: operation.fields(name).ok()?, is_blob })
@@ -171,7 +171,7 @@ impl<'a> Returned<'a> {
     /// The number of its id, if it is one of [ours](RequestId::numbered).
     #[inline]
     pub(crate) fn number(&self) -> Option<u64> {
-        RequestId::number_in(self.fields.get("t")?.as_bytes())
+        RequestId::number_in(self.fields.get("t")?)
     }
 
     #[inline]

@@ -157,15 +157,16 @@ impl Request {
         packet: &Packet,
         known: impl Fn(&str) -> Option<EntityId>,
     ) -> Result<Self, DecodeError> {
-        let operation = Operation::read(Method::Cs, packet.expect(Method::Cs, Leg::Request, "CSrq")?)?;
+        let mut operation = Operation::new(Method::Cs, packet.expect(Method::Cs, Leg::Request, "CSrq")?);
+        let operation = operation.read()?;
         Ok(match operation.name() {
-            "CE" => Self::Create(Box::new(Create::decode(&operation.fields("CE")?)?)),
-            "VE" => Self::Verify { entity: operation.fields("VE")?.entity_of(&known)? },
-            "SS" => {
+            b"CE" => Self::Create(Box::new(Create::decode(&operation.fields("CE")?)?)),
+            b"VE" => Self::Verify { entity: operation.fields("VE")?.entity_of(&known)? },
+            b"SS" => {
                 let fields = operation.fields("SS")?;
                 Self::Send { entity: fields.entity_of(&known)?, data: fields.data() }
             }
-            "SF" => {
+            b"SF" => {
                 let fields = operation.fields("SF")?;
                 Self::Call {
                     entity: fields.entity_of(&known)?,
@@ -174,7 +175,7 @@ impl Request {
                     data: fields.data(),
                 }
             }
-            "BS" => {
+            b"BS" => {
                 let fields = operation.fields("BS")?;
                 Self::CallBlob {
                     entity: fields.entity_of(&known)?,
@@ -184,7 +185,7 @@ impl Request {
                     data: fields.data(),
                 }
             }
-            "CS" => Self::Close { entity: operation.fields("CS")?.entity_of(&known)? },
+            b"CS" => Self::Close { entity: operation.fields("CS")?.entity_of(&known)? },
             _ => return Err(operation.unknown()),
         })
     }
@@ -200,12 +201,22 @@ pub(crate) fn write_call(
     meta: Option<&RawJson>,
     data: &Data,
 ) -> Option<Bytes> {
-    writer.text("i", entity.as_str()).text("n", function).literal("t", id);
-    let blob = data.write(writer);
+    let blob = data.write(write_call_of(writer, entity, function, id));
     if let Some(meta) = meta {
         writer.raw("m", meta);
     }
     blob
+}
+
+/// Writes what a call says before its argument.
+#[inline]
+pub(crate) fn write_call_of<'w>(
+    writer: &'w mut Writer,
+    entity: &EntityId,
+    function: &str,
+    id: &[u8],
+) -> &'w mut Writer {
+    writer.text("i", entity.as_str()).text("n", function).literal("t", id)
 }
 
 /// Writes data for the service, from parts that belong to who sends. Gives the blob that belongs beside it.
@@ -234,7 +245,7 @@ impl Create {
     fn decode(fields: &Fields<'_>) -> Result<Self, DecodeError> {
         let mode = match fields.get("m") {
             // Missing, or empty in JavaScript's sense, is the default; any other word is the other mode.
-            None | Some("\"normal\"" | "\"\"" | "null" | "false" | "0") => Mode::Normal,
+            None | Some(b"\"normal\"" | b"\"\"" | b"null" | b"false" | b"0") => Mode::Normal,
             Some(_) => Mode::Daemon,
         };
         let text = |key| fields.text(key).filter(|text| !text.is_empty()).map(Into::into);
