@@ -235,7 +235,9 @@ impl Shared {
     pub(crate) fn append(&self, frame: &[u8], body_len: usize, turn: usize) -> bool {
         let mut core = self.lock();
         let limits = &self.config.limits;
-        let good = (1..turn).contains(&core.session.unwritten_small())
+        // Control frames alone are nothing that somebody sent, and do not say yet that something is queued.
+        let good = self.has_queued()
+            && (1..turn).contains(&core.session.unwritten_small())
             && core.awake
             && core.waiters.is_empty()
             && core.session.phase() <= Phase::Draining
