@@ -1,7 +1,11 @@
 //! Between two turns: what wakes a driver, and when it has to wake by itself.
 
+use std::future::Future as _;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
+
+use tokio::task::unconstrained;
 
 use super::super::memory;
 use super::super::shared::now;
@@ -107,7 +111,9 @@ impl<T> Driver<T> {
         if stays && same_waker && !timer.is_elapsed() {
             return Poll::Pending; // it knows whom to wake
         }
-        ready!(timer.as_mut().poll(cx));
+        // Past tokio's budget for a turn: a timer that is put off because that is used up knows nobody to wake, and is
+        // taken for one that does as long as its time stays.
+        ready!(Pin::new(&mut unconstrained(timer.as_mut())).poll(cx));
         self.armed = None;
         Poll::Ready(())
     }

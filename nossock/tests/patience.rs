@@ -1,0 +1,32 @@
+//! Deadlines: that each fires when it has to, and none that should not.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::time::Duration;
+
+use nossock::session::TimedOut;
+use nossock::{CloseReason, Config, Limits, Side, Socket};
+use tokio::io::{AsyncWriteExt as _, DuplexStream};
+use tokio::time::timeout;
+
+#[path = "common/frames.rs"]
+mod frames;
+use frames::frame;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A socket that receives by hand, and the bare stream of its peer.
+fn by_hand(limits: Limits) -> (Socket, DuplexStream) {
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let config = Config { limits, ..Config::default() };
+    (Socket::over(ours, Side::Server, config), theirs)
+}
+
+/// tokio lets a task do only so much before others get their turn; beyond that not even a timer is taken on.
+#[tokio::test(start_paused = true)]
+async fn deadline_that_is_set_when_a_turn_is_used_up_fires() {
+    let (socket, mut peer) = by_hand(Limits { read_step: 1, ..Limits::default() });
+    let half = frame(b'j', "half", &[b' '; 300]);
+    peer.write_all(half.get(..250).unwrap()).await.unwrap();
+    let reason = timeout(31 * SECOND, socket.closed()).await.expect("the frame has been begun and not ended");
+    assert!(matches!(reason, CloseReason::TimedOut(TimedOut::Frame)), "{reason}");
+}
