@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use nossock::session::TimedOut;
-use nossock::{CloseReason, Config, Limits, Side, Socket};
+use nossock::{CloseReason, Config, Limits, RecvError, Refused, Side, Socket};
 use tokio::io::{AsyncWriteExt as _, DuplexStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 #[path = "common/frames.rs"]
 mod frames;
@@ -29,4 +29,38 @@ async fn deadline_that_is_set_when_a_turn_is_used_up_fires() {
     peer.write_all(half.get(..250).unwrap()).await.unwrap();
     let reason = timeout(31 * SECOND, socket.closed()).await.expect("the frame has been begun and not ended");
     assert!(matches!(reason, CloseReason::TimedOut(TimedOut::Frame)), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn body_that_is_skipped_has_the_time_that_its_size_allows() {
+    let (socket, mut peer) = by_hand(Limits { max_body: 10, ..Limits::default() });
+    let large = frame(b'b', "large", &[0; 200 * 1024]);
+    // Twice as fast as it has to be.
+    for piece in large.chunks(2 * 1024) {
+        peer.write_all(piece).await.unwrap();
+        tokio::time::sleep(SECOND).await;
+    }
+    peer.write_all(&frame(b'j', "small", b"1")).await.unwrap();
+    let refused = socket.recv().await.unwrap_err();
+    assert!(matches!(refused, RecvError::Refused(Refused::TooLarge { .. })), "{refused}");
+    assert_eq!(socket.recv().await.unwrap().unwrap().name, "small");
+}
+
+#[tokio::test(start_paused = true)]
+async fn body_that_is_skipped_does_not_take_for_ever() {
+    let (socket, mut peer) = by_hand(Limits { max_body: 10, ..Limits::default() });
+    let large = frame(b'b', "large", &[0; 200 * 1024]);
+    let start = Instant::now();
+    let dripping = tokio::spawn(async move {
+        for piece in large.chunks(512) {
+            if peer.write_all(piece).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(SECOND).await;
+        }
+    });
+    let reason = socket.closed().await;
+    assert!(matches!(reason, CloseReason::TimedOut(TimedOut::Frame)), "{reason}");
+    assert_eq!(start.elapsed().as_secs(), 200);
+    dripping.await.unwrap();
 }
