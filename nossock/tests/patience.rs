@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 #[path = "common/frames.rs"]
 mod frames;
-use frames::frame;
+use frames::{HELLO, frame, read_frame};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -63,4 +63,25 @@ async fn body_that_is_skipped_does_not_take_for_ever() {
     assert!(matches!(reason, CloseReason::TimedOut(TimedOut::Frame)), "{reason}");
     assert_eq!(start.elapsed().as_secs(), 200);
     dripping.await.unwrap();
+}
+
+/// Who does not read cannot hear the answer to a ping, and the peer is not to blame.
+#[tokio::test(start_paused = true)]
+async fn peer_that_is_not_read_is_not_said_to_be_silent() {
+    let (socket, mut peer) = by_hand(Limits { receive_queue: 100, ..Limits::default() });
+    peer.write_all(&frame(b'c', "", HELLO)).await.unwrap();
+    for _ in 0..2 {
+        peer.write_all(&frame(b'j', "m", b"1")).await.unwrap();
+    }
+    let (kind, ..) = read_frame(&mut peer).await;
+    assert_eq!(kind, b'c');
+    tokio::time::sleep(300 * SECOND).await;
+    let reason = socket.close_reason();
+    assert!(reason.is_none(), "{reason:?}");
+    for _ in 0..2 {
+        assert_eq!(socket.recv().await.unwrap().unwrap().name, "m");
+    }
+    // From now on it is listened to, and silent.
+    let reason = timeout(46 * SECOND, socket.closed()).await.unwrap();
+    assert!(matches!(reason, CloseReason::TimedOut(TimedOut::Ping)), "{reason}");
 }

@@ -43,6 +43,9 @@ impl<T> Driver<T> {
             self.peer_ended(CloseReason::TimedOut(TimedOut::Frame));
         }
         self.shared.with(|core, wakes| {
+            if self.held {
+                core.session.heard(now); // it may have said much, and it is us who do not read
+            }
             wakes.extend(core.session.timed_out(&self.shared.config, now));
             if core.session.phase() > Phase::Draining {
                 wakes.extend(core.session.pending().close());
