@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use nossock::session::TimedOut;
-use nossock::{CloseReason, Config, Limits, RecvError, Refused, Side, Socket};
+use nossock::{CloseReason, Config, Json, Limits, RecvError, Refused, Router, Side, Socket};
 use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use tokio::time::{Instant, timeout};
 
@@ -84,4 +84,29 @@ async fn peer_that_is_not_read_is_not_said_to_be_silent() {
     // From now on it is listened to, and silent.
     let reason = timeout(46 * SECOND, socket.closed()).await.unwrap();
     assert!(matches!(reason, CloseReason::TimedOut(TimedOut::Ping)), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_without_end_is_a_long_time() {
+    let limits = Limits {
+        frame_time: Duration::MAX,
+        write_stall: Duration::MAX,
+        close_grace: Duration::MAX,
+        ping_after: Duration::MAX,
+        ping_wait: Duration::MAX,
+        ..Limits::default()
+    };
+    let config = Config { limits, request_timeout: Duration::MAX, ..Config::default() };
+    let (one, other) = tokio::io::duplex(64);
+    let router = Router::new().on_request("later", async |Json(n): Json<u64>| {
+        tokio::time::sleep(1000 * SECOND).await;
+        n
+    });
+    let server = Socket::routed(other, Side::Server, config.clone(), router);
+    let client = Socket::over(one, Side::Client, config);
+    let n: u64 = client.request("later", &7).await.unwrap();
+    assert_eq!(n, 7);
+    client.send("large", &"x".repeat(1000)).await.unwrap();
+    client.close().await.unwrap();
+    assert!(server.closed().await.is_clean());
 }

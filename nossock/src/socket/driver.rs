@@ -28,7 +28,7 @@ use super::message::Message;
 use super::shared::{On, Shared, now};
 use super::slot::FutureSlot;
 use crate::router::{Route, Routes};
-use crate::session::{CloseReason, Outbox, Phase};
+use crate::session::{CloseReason, Outbox, Phase, after};
 use crate::wire::{Decoder, Name};
 
 /// Owns the transport of one connection: reads, decodes, runs handlers in place, writes.
@@ -165,7 +165,7 @@ impl<T> Driver<T> {
     /// Nothing more is to be understood from the peer, for this reason.
     fn peer_ended(&mut self, reason: CloseReason) {
         self.deaf = true;
-        let until = now() + self.limits().close_grace;
+        let until = after(now(), self.limits().close_grace);
         self.shared.with(|core, wakes| {
             core.session.begin_close(reason, until);
             wakes.extend(core.session.pending().close());

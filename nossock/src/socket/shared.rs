@@ -15,7 +15,7 @@ use super::memory;
 use super::message::{Message, RecvError};
 use super::peer::Peer;
 use crate::Config;
-use crate::session::{CloseReason, Outbox, Payload, Phase, RequestId, Session};
+use crate::session::{CloseReason, Outbox, Payload, Phase, RequestId, Session, after};
 use crate::transport::WriteEnd;
 use crate::wire::Kind;
 
@@ -314,7 +314,7 @@ impl Shared {
 
     /// Begins to close, for everyone; what runs may take `grace` to end.
     pub(crate) fn close(&self, reason: CloseReason, grace: Duration) {
-        let until = now() + grace;
+        let until = after(now(), grace);
         self.with(|core, wakes| {
             if core.session.begin_close(reason, until) {
                 core.wake(On::Close, wakes);

@@ -10,7 +10,7 @@ use tokio::task::unconstrained;
 use super::super::memory;
 use super::super::shared::now;
 use super::{Driver, SMALL_OUTPUT};
-use crate::session::{CloseReason, Phase, TimedOut, earlier};
+use crate::session::{CloseReason, Phase, TimedOut, after, earlier};
 
 /// When to sleep, as far as that depends on the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub(super) enum When {
 impl<T> Driver<T> {
     /// When the driver itself has something due, at the earliest.
     fn next_timeout(&self) -> Option<Instant> {
-        let frame = self.frame_since.map(|since| since + self.frame_time());
-        let write = self.write_since.map(|since| since + self.limits().write_stall);
+        let frame = self.frame_since.map(|since| after(since, self.frame_time()));
+        let write = self.write_since.map(|since| after(since, self.limits().write_stall));
         earlier(frame, write)
     }
 
@@ -35,10 +35,10 @@ impl<T> Driver<T> {
     }
 
     fn timed_out(&mut self, now: Instant) -> Result<(), CloseReason> {
-        if self.write_since.is_some_and(|since| since + self.limits().write_stall <= now) {
+        if self.write_since.is_some_and(|since| after(since, self.limits().write_stall) <= now) {
             return Err(CloseReason::TimedOut(TimedOut::Write));
         }
-        if self.frame_since.is_some_and(|since| since + self.frame_time() <= now) {
+        if self.frame_since.is_some_and(|since| after(since, self.frame_time()) <= now) {
             self.frame_since = None;
             self.peer_ended(CloseReason::TimedOut(TimedOut::Frame));
         }
