@@ -110,3 +110,27 @@ async fn time_without_end_is_a_long_time() {
     client.close().await.unwrap();
     assert!(server.closed().await.is_clean());
 }
+
+#[tokio::test(start_paused = true)]
+async fn sender_without_room_learns_at_once_that_nothing_is_taken_any_more() {
+    let limits = Limits { send_queue: 100, ..Limits::default() };
+    let config = Config { limits, ..Config::default() };
+    let (ours, mut peer) = tokio::io::duplex(64);
+    let router = Router::new().on_request("forever", async || std::future::pending::<u64>().await);
+    let socket = Socket::routed(ours, Side::Server, config, router);
+    peer.write_all(&frame(b'j', "req:forever:1", b"1")).await.unwrap();
+    tokio::time::sleep(SECOND).await;
+    for _ in 0..10 {
+        while socket.try_send("m", &"x".repeat(30)).is_ok() {}
+        tokio::task::yield_now().await; // some of it leaves
+    }
+    let sender = socket.clone();
+    let start = Instant::now();
+    let sending = tokio::spawn(async move { sender.send("m", &"x".repeat(30)).await });
+    tokio::task::yield_now().await;
+    let closing = tokio::spawn(async move { socket.close().await });
+    sending.await.unwrap().unwrap_err();
+    assert_eq!(start.elapsed().as_secs(), 5, "handlers have had their time, and what is queued has not");
+    closing.await.unwrap().unwrap_err();
+    assert_eq!(start.elapsed().as_secs(), 10);
+}

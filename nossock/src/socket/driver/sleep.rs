@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::task::unconstrained;
 
 use super::super::memory;
-use super::super::shared::now;
+use super::super::shared::{On, now};
 use super::{Driver, SMALL_OUTPUT};
 use crate::session::{CloseReason, Phase, TimedOut, after, earlier};
 
@@ -49,6 +49,7 @@ impl<T> Driver<T> {
             wakes.extend(core.session.timed_out(&self.shared.config, now));
             if core.session.phase() > Phase::Draining {
                 wakes.extend(core.session.pending().close());
+                core.wake(On::Room, wakes); // there will be none
             }
         });
         Ok(())
