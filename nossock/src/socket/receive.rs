@@ -7,7 +7,7 @@ use futures_core::Stream;
 
 use super::Socket;
 use super::message::{Message, RecvError};
-use super::shared::{Core, On, Turn, Wakes};
+use super::shared::{Core, On, Wakes};
 use crate::session::Phase;
 
 impl Socket {
@@ -24,7 +24,8 @@ impl Socket {
     /// Dropping it loses nothing.
     pub async fn recv(&self) -> Result<Option<Message>, RecvError> {
         let limit = self.shared.config.limits.receive_queue;
-        self.shared.wait(On::Receive, move |core, wakes, turn| next(core, wakes, turn, limit)).await
+        // Whoever looks first gets it. Were there a line, one in it who does not look would keep it from all others.
+        self.shared.wait(On::Receive, move |core, wakes, _| next(core, wakes, limit)).await
     }
 
     /// The messages as a [`Stream`], which ends where [`recv`](Self::recv) gives `None` or
@@ -34,15 +35,7 @@ impl Socket {
     }
 }
 
-fn next(
-    core: &mut Core,
-    wakes: &mut Wakes,
-    turn: Turn,
-    limit: usize,
-) -> Option<Result<Option<Message>, RecvError>> {
-    if turn == Turn::Behind {
-        return None;
-    }
+fn next(core: &mut Core, wakes: &mut Wakes, limit: usize) -> Option<Result<Option<Message>, RecvError>> {
     let before = core.inbox.bytes;
     let Some(item) = core.inbox.pop() else {
         let reason = core.session.reason()?.clone();
