@@ -425,6 +425,9 @@ impl<T> Driver<T> {
         self.done = true;
         self.running = None; // aborts what still runs
         self.shared.with(|core, wakes| core.end(reason, wakes));
+        if !self.shared.has_handles() {
+            self.shared.refuse_inbox(); // what came after the last one was dropped
+        }
         let reason = self.shared.lock().session.reason().cloned();
         if let Some(reason) = reason {
             tracing::debug!(peer = %self.shared.peer, %reason, "connection closed");

@@ -83,3 +83,36 @@ impl std::fmt::Debug for Messages<'_> {
         f.debug_struct("Messages").field("done", &self.done).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use crate::Config;
+    use crate::socket::{Side, Socket};
+
+    /// A request holds its connection, to be answered on it, and the connection holds what was not received.
+    #[tokio::test(start_paused = true)]
+    async fn socket_that_is_dropped_leaves_nothing_of_what_nobody_received() {
+        for peer_goes_first in [false, true] {
+            let (one, other) = tokio::io::duplex(1024);
+            let asker = Socket::over(one, Side::Client, Config::default());
+            let asked = Socket::over(other, Side::Server, Config::default());
+            let left = Arc::downgrade(&asked.shared);
+            let asking = tokio::spawn(async move { asker.request::<u32, _>("what", &1).await });
+            let minute = Duration::from_secs(60);
+            if peer_goes_first {
+                tokio::time::sleep(minute).await;
+                drop(asked);
+            } else {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                drop(asked);
+                let error = asking.await.unwrap().unwrap_err();
+                assert_eq!(error.to_string(), "`what` was rejected: this side is closing (busy)");
+            }
+            tokio::time::sleep(minute).await;
+            assert!(left.upgrade().is_none(), "peer goes first: {peer_goes_first}");
+        }
+    }
+}
