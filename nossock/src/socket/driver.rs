@@ -86,7 +86,14 @@ pub(crate) struct Driver<T> {
 #[derive(Default)]
 struct Running {
     tasks: JoinSet<()>,
-    ids: Vec<(Box<str>, AbortHandle)>,
+    requests: Vec<Work>,
+}
+
+/// The handler of one request.
+struct Work {
+    name: Name,
+    id: Box<str>,
+    task: AbortHandle,
 }
 
 /// Reads after which what they made to be said is written, even while more input is at hand.
@@ -177,7 +184,7 @@ impl<T> Driver<T> {
 
     /// Whether everything that runs or waits to be handled has ended.
     fn is_idle(&self) -> bool {
-        let running = self.running.as_ref().is_some_and(|running| !running.ids.is_empty());
+        let running = self.running.as_ref().is_some_and(|running| !running.requests.is_empty());
         self.ordered.is_none() && self.messages.is_empty() && self.requests.is_empty() && !running
     }
 }

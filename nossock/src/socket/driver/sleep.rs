@@ -125,7 +125,7 @@ impl<T> Driver<T> {
     /// Wakes up; says whether to let other tasks go first: calls that were answered a moment ago are about to queue
     /// their next ones, and then all leave in one write.
     pub(super) fn wake_up(&mut self) -> bool {
-        let running = self.running.as_ref().map_or(0, |running| running.ids.len());
+        let running = self.running.as_ref().map_or(0, |running| running.requests.len());
         let mut core = self.shared.lock();
         core.awake = true;
         if core.session.pending().wants_stamp() {
