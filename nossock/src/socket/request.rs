@@ -108,6 +108,9 @@ impl Outgoing<'_> {
         if name.len() > MAX_NAME {
             return Err(NameError::TooLongForRequest { len: name.len(), limit: MAX_NAME }.into());
         }
+        if name.is_empty() {
+            return Err(NameError::EmptyRequest.into());
+        }
         Ok(Outgoing { kind, name, timeout })
     }
 
