@@ -34,6 +34,7 @@ use self::finish::panicked;
 use super::connection::{Command, Connection, EndReason, WeakUse, now};
 use super::handler::FutureSlot;
 use super::seats::Seat;
+use super::service::Runtime;
 use super::shared::{Closed, Shared, Totals};
 use crate::carrier::{Carrier, Farewell};
 use crate::machine::daemon::{Config, Event, RequestKey};
@@ -94,13 +95,15 @@ const WHILE_ASKED: usize = 8;
 /// How long the last words may take when somebody is cut off.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What a listener has agreed upon for its connections.
+/// What is known of a connection before it says anything: what its listener has agreed upon, mostly.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Terms {
     pub(crate) sp: SpPolicy,
     pub(crate) weak_use: WeakUse,
     /// What clients of NSP 0.4 speak, if there may be some.
     pub(crate) text: Option<Dialect>,
+    /// The service of this daemon that has made it. No listener knows one.
+    pub(crate) service: Option<Arc<Runtime>>,
 }
 
 impl Driver {
@@ -120,7 +123,8 @@ impl Driver {
         let message_limit = machine.message_limit();
         carrier.limit_message(message_limit);
         let id = shared.next_connection();
-        let connection = Arc::new(Connection::new(id, &*carrier, terms.weak_use, machine, &shared));
+        let connection =
+            Arc::new(Connection::new(id, &*carrier, terms.weak_use, terms.service, machine, &shared));
         shared.registry_mut().connections.insert(id, Arc::clone(&connection));
         Totals::add(&shared.totals.accepted);
         tracing::debug!(connection = id.0, peer = %connection.peer, carrier = ?connection.kind, "connected");
