@@ -88,17 +88,22 @@ impl Core {
         if user.is_superuser() { self.settings.superuser_tokens } else { self.settings.user_tokens }
     }
 
-    /// Changes something, and makes void what was said before.
+    /// Changes something, makes void what was said before, and has it written down.
     ///
     /// # Cancel safety
     ///
     /// Once begun it goes on by itself: a caller who is dropped between the change and its announcement would leave revoked tokens in
-    /// the cache and live connections uncut.
-    pub(crate) async fn change(self: &Arc<Self>, change: Change) -> Result<Changed, ChangeError> {
+    /// the cache, live connections uncut, and a change of which no log knows.
+    pub(crate) async fn change(
+        self: &Arc<Self>,
+        change: Change,
+        note: impl FnOnce(&Changed) + Send + 'static,
+    ) -> Result<Changed, ChangeError> {
         let core = self.clone();
         let task = tokio::spawn(async move {
             let ends = Ends::of(&change);
             let changed = core.store.change(change).await?;
+            note(&changed);
             core.announce(&changed, ends);
             Ok(changed)
         });
