@@ -130,7 +130,11 @@ impl Core {
     }
 
     /// Takes out of the store what has expired, once in a while.
-    pub(super) fn sweep(&self, now: Timestamp) {
+    ///
+    /// Not by the time of day: a clock that is ahead for a moment would have it throw away what is good when it is set right, and the cache, which
+    /// knows nothing of this, would go on calling good what nobody can revoke any more.
+    pub(super) fn sweep(&self) {
+        let now = self.watch.at_least();
         let last = self.swept.load(Ordering::Relaxed);
         let is_due = now.since(Timestamp::from_millis(last)) >= SWEEP;
         let takes = || {

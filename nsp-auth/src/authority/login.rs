@@ -131,7 +131,7 @@ impl Core {
         let token = token::random();
         let record = TokenRecord::new(TokenHash::of(&token), user.id, label, self.lifetime_for(user), now);
         self.change(Change::AddToken(record.clone(), self.settings.tokens_per_user, password)).await?;
-        self.sweep(now);
+        self.sweep();
         Ok((token, record))
     }
 }
