@@ -129,7 +129,7 @@ impl Users {
     /// When there is one of that name, or the password or another text is not good enough.
     pub async fn create(&self, new: NewUser) -> Result<User, UserError> {
         let NewUser { name, password, privilege, must_change_password, names, roles } = new;
-        self.core.settings.rules.check(&password, Some(&name))?;
+        self.check_password(&password, &name)?;
         check_names(&names)?;
         check_roles(&roles)?;
         let password = self.core.hasher.hash(password).await?;
@@ -191,7 +191,7 @@ impl Users {
     /// When there is no such user, or the password is not good enough.
     pub async fn set_password(&self, who: impl Into<Who>, password: Password) -> Result<User, UserError> {
         let user = self.find(who).await?.ok_or(ChangeError::NoUser)?;
-        self.core.settings.rules.check(&password, Some(&user.name))?;
+        self.check_password(&password, &user.name)?;
         let hash = self.core.hasher.hash(password).await?;
         self.edit(Change::Password(user.id.into(), hash, false, self.core.now()), "password").await
     }
@@ -311,6 +311,11 @@ impl Users {
         let changed = self.core.change(Change::RevokeTokens(who.into())).await?;
         self.note_revoked(&changed);
         Ok(changed.tokens.len())
+    }
+
+    /// Whether a password is good enough for that user.
+    pub(crate) fn check_password(&self, password: &Password, user: &Username) -> Result<(), PasswordError> {
+        self.core.settings.rules.check(password, Some(user))
     }
 
     async fn edit(&self, change: Change, what: &'static str) -> Result<User, UserError> {
