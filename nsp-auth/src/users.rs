@@ -138,9 +138,8 @@ impl Users {
         user.roles = roles;
         user.must_change_password = must_change_password;
         user.rename(names, now);
-        self.core.change(Change::Create(Account { user: user.clone(), password })).await?;
-        audit::changed(&user.name, &self.actor, "created");
-        Ok(user)
+        let changed = self.change(Change::Create(Account { user, password }), "created").await?;
+        changed.after.ok_or(UserError::Change(ChangeError::NoUser))
     }
 
     /// Creates the superuser `admin` with a password that is made up and returned, if there is no user at all. It is
@@ -170,8 +169,7 @@ impl Users {
     ///
     /// When there is no such user, or it is the last superuser who can log in.
     pub async fn delete(&self, who: impl Into<Who>) -> Result<User, UserError> {
-        let changed = self.core.change(Change::Delete(who.into())).await?;
-        self.note(&changed, "removed");
+        let changed = self.change(Change::Delete(who.into()), "removed").await?;
         changed.before.ok_or(UserError::Change(ChangeError::NoUser))
     }
 
@@ -286,9 +284,9 @@ impl Users {
     ) -> Result<(Token, TokenRecord), UserError> {
         check_text("label", label)?;
         let user = self.find(who).await?.ok_or(ChangeError::NoUser)?;
-        let issued = self.core.add_token(&user, label.into(), None).await?;
-        audit::changed(&user.name, &self.actor, "token");
-        Ok(issued)
+        let actor = self.actor.clone();
+        let note = move |user: &User, _| audit::changed(&user.name, &actor, "token");
+        Ok(self.core.add_token(&user, label.into(), None, note).await?)
     }
 
     /// Ends one token, and live connections that have shown it.
@@ -297,9 +295,7 @@ impl Users {
     ///
     /// When there is no such user or no such token.
     pub async fn revoke_token(&self, who: impl Into<Who>, id: TokenId) -> Result<(), UserError> {
-        let changed = self.core.change(Change::RevokeToken(who.into(), id)).await?;
-        self.note_revoked(&changed);
-        Ok(())
+        self.revoke(Change::RevokeToken(who.into(), id)).await.map(drop)
     }
 
     /// Ends all tokens of a user, and live connections. Says how many tokens there were.
@@ -308,9 +304,7 @@ impl Users {
     ///
     /// When there is no such user.
     pub async fn revoke_tokens(&self, who: impl Into<Who>) -> Result<usize, UserError> {
-        let changed = self.core.change(Change::RevokeTokens(who.into())).await?;
-        self.note_revoked(&changed);
-        Ok(changed.tokens.len())
+        Ok(self.revoke(Change::RevokeTokens(who.into())).await?.tokens.len())
     }
 
     /// Whether a password is good enough for that user.
@@ -319,21 +313,28 @@ impl Users {
     }
 
     async fn edit(&self, change: Change, what: &'static str) -> Result<User, UserError> {
-        let changed = self.core.change(change).await?;
-        self.note(&changed, what);
+        let changed = self.change(change, what).await?;
         changed.after.ok_or(UserError::Change(ChangeError::NoUser))
     }
 
-    fn note(&self, changed: &Changed, what: &'static str) {
-        if let Some(user) = &changed.before {
-            audit::changed(&user.name, &self.actor, what);
-        }
+    async fn change(&self, change: Change, what: &'static str) -> Result<Changed, UserError> {
+        let actor = self.actor.clone();
+        let note = move |changed: &Changed| {
+            if let Some(user) = changed.before.as_ref().or(changed.after.as_ref()) {
+                audit::changed(&user.name, &actor, what);
+            }
+        };
+        Ok(self.core.change(change, note).await?)
     }
 
-    fn note_revoked(&self, changed: &Changed) {
-        if let Some(user) = &changed.before {
-            audit::revoked(&user.name, &self.actor, changed.tokens.len());
-        }
+    async fn revoke(&self, change: Change) -> Result<Changed, UserError> {
+        let actor = self.actor.clone();
+        let note = move |changed: &Changed| {
+            if let Some(user) = &changed.before {
+                audit::revoked(&user.name, &actor, changed.tokens.len());
+            }
+        };
+        Ok(self.core.change(change, note).await?)
     }
 }
 
