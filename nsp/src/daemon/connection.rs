@@ -119,6 +119,8 @@ pub(crate) enum Command {
     },
     /// Say what is queued, and end.
     Close(EndReason),
+    /// End, because what the client has proved is void. A call of its own that has made it so is answered before.
+    Revoked { by: Option<RequestKey> },
     /// Take nothing new, finish what runs, and end.
     Drain { until: Instant },
     /// A service has looked at an entity.

@@ -59,7 +59,7 @@ mod tests;
 mod view;
 
 pub use builder::{BindError, Daemon, DaemonBuilder, Drained};
-pub use call::{Call, CallKind};
+pub use call::{Call, CallKind, in_this_call};
 pub use connection::{EndReason, WeakUse};
 pub use custom::CustomCall;
 pub use discovery::DISCOVERY;

@@ -7,6 +7,7 @@ mod emits;
 mod entities;
 mod functions;
 mod life;
+mod own_end;
 mod proofs;
 #[allow(dead_code, reason = "each story uses its own part of it")]
 mod raw;
