@@ -11,6 +11,7 @@ mod proofs;
 #[allow(dead_code, reason = "each story uses its own part of it")]
 mod raw;
 mod rows;
+mod slow;
 mod sockets;
 #[allow(dead_code, reason = "each story uses its own part of it")]
 mod wire;

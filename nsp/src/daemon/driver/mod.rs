@@ -300,6 +300,12 @@ impl Driver {
 
     /// Gives the carrier what waits, and writes until nothing is left or it takes no more.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), EndReason> {
+        // The carrier may have written while it received.
+        if let Some((since, before)) = &mut self.stalled
+            && self.carrier.queued() < *before
+        {
+            *since = self.now;
+        }
         loop {
             let (is_awaited, is_empty) = {
                 let mut core = self.connection.lock();
@@ -314,6 +320,7 @@ impl Driver {
             if is_awaited {
                 self.connection.made_room();
             }
+            let given = self.carrier.queued();
             match self.carrier.poll_flush(cx) {
                 Poll::Ready(Ok(())) => {
                     self.stalled = None;
@@ -323,11 +330,10 @@ impl Driver {
                 }
                 Poll::Ready(Err(end)) => return Err(end.into()),
                 Poll::Pending => {
+                    // Against what it was given just now: there may always be more to give than has left.
                     let queued = self.carrier.queued();
-                    match self.stalled {
-                        Some((_, before)) if queued >= before => {}
-                        _ => self.stalled = Some((self.now, queued)),
-                    }
+                    let since = self.stalled.filter(|_| queued >= given).map(|(since, _)| since);
+                    self.stalled = Some((since.unwrap_or(self.now), queued));
                     return Ok(());
                 }
             }
