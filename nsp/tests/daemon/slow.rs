@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use nossock::Peer;
 use nsp::carrier::{Carrier, CarrierEnd, CarrierKind, Farewell, Memory, memory};
-use nsp::daemon::{Daemon, Entity, Service};
+use nsp::daemon::{Daemon, Demand, Entity, ProveError, Service, State};
 use nsp::machine::{Incoming, Outgoing};
 use nsp::proto::EncodeError;
-use tokio::time::{Interval, interval};
+use tokio::sync::mpsc;
+use tokio::time::{Interval, interval, timeout};
 
 use crate::wire::{Wire, daemon};
 
@@ -105,4 +106,27 @@ async fn peer_that_reads_slowly_and_always_is_not_cut_off() {
     let closed = handle.closed();
     assert!(closed.is_empty(), "{}", closed[0].reason);
     drop((daemon, reading));
+}
+
+#[tokio::test(start_paused = true)]
+async fn proof_of_who_is_gone_is_not_waited_for() {
+    type Entities = mpsc::UnboundedSender<Entity>;
+    let (sender, mut entities) = mpsc::unbounded_channel();
+    let service = Service::with_state("Keeps", sender).on_connect(
+        async |entity: Entity, State(kept): State<Entities>| {
+            let _ = kept.send(entity);
+        },
+    );
+    let (_daemon, handle) = daemon(Daemon::builder().service(service)).await;
+    let mut wire = Wire::to(&handle);
+    wire.open_as("Keeps", Some("ann")).await;
+    let entity = entities.recv().await.unwrap();
+    drop(wire);
+    while handle.closed().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for demand in [Demand::Token, Demand::Password] {
+        let proved = timeout(Duration::from_secs(3600), entity.prove(demand)).await;
+        assert_eq!(proved.expect("nobody will answer"), Err(ProveError::Gone));
+    }
 }
