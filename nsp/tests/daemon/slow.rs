@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nossock::Peer;
 use nsp::carrier::{Carrier, CarrierEnd, CarrierKind, Farewell, Memory, memory};
-use nsp::daemon::{Daemon, Demand, Entity, ProveError, Service, State};
+use nsp::daemon::{Daemon, Demand, EndReason, Entity, ProveError, Service, State};
 use nsp::machine::{Incoming, Outgoing};
 use nsp::proto::EncodeError;
 use tokio::sync::mpsc;
@@ -106,6 +106,23 @@ async fn peer_that_reads_slowly_and_always_is_not_cut_off() {
     let closed = handle.closed();
     assert!(closed.is_empty(), "{}", closed[0].reason);
     drop((daemon, reading));
+}
+
+#[tokio::test(start_paused = true)]
+async fn peer_that_is_sent_away_and_cannot_be_told_was_sent_away() {
+    let (_daemon, handle) = daemon(Daemon::builder().service(events())).await;
+    let (ours, theirs) = memory();
+    let (carrier, is_broken) = Dripping::new(ours);
+    assert!(handle.accept(carrier));
+    let mut wire = Wire::over(Box::new(theirs));
+    wire.open("Events").await;
+    is_broken.store(true, Ordering::Relaxed);
+    assert!(handle.kick(handle.connections()[0].id, "too loud"));
+    while handle.closed().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let reason = handle.closed()[0].reason.clone();
+    assert!(matches!(&reason, EndReason::Kicked(why) if why == "too loud"), "{reason}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -171,7 +171,11 @@ impl Driver {
         loop {
             self.now = now();
             if let Err(reason) = self.turn(cx, &mut budget) {
-                return Poll::Ready((reason, true)); // what is lost by it, `run` looks at
+                return Poll::Ready(match &self.phase {
+                    // That the peer cannot be told any more is not why it was to go.
+                    Phase::Closing { reason, .. } => (reason.clone(), false),
+                    _ => (reason, true), // what is lost by it, `run` looks at
+                });
             }
             if let Poll::Ready(end) = self.poll_phase(cx) {
                 return Poll::Ready(end);
@@ -347,8 +351,8 @@ impl Driver {
         {
             self.close(EndReason::Stopped);
             // What was said because of it is written first.
-            if let Err(reason) = self.write(cx) {
-                return Poll::Ready((reason, false));
+            if self.write(cx).is_err() {
+                return Poll::Ready((EndReason::Stopped, false));
             }
         }
         let Phase::Closing { reason, farewell, until, clean } = &self.phase else { return Poll::Pending };
