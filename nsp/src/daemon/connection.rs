@@ -260,6 +260,9 @@ impl Connection {
     /// Dropping it leaves the question with the client; its answer is then thrown away.
     pub(crate) async fn ask(&self, question: Question, user: &str) -> Result<Option<Proof>, PushError> {
         let answer = self.with(|core| {
+            if core.is_closing {
+                return Err(PushError::NoEntity); // nobody is there to answer, nor to say that nobody did
+            }
             let key = core.machine.ask(question, user, now())?;
             let (sender, receiver) = oneshot::channel();
             core.questions.push((key, sender));

@@ -189,7 +189,11 @@ impl Driver {
         loop {
             self.now = now();
             if let Err(reason) = self.turn(cx, &mut budget) {
-                return Poll::Ready((reason, true)); // what is lost by it, `run` looks at
+                return Poll::Ready(match &self.phase {
+                    // That the peer cannot be told any more is not why it was to go.
+                    Phase::Closing { reason, .. } => (reason.clone(), false),
+                    _ => (reason, true), // what is lost by it, `run` looks at
+                });
             }
             if let Poll::Ready(end) = self.poll_phase(cx) {
                 return Poll::Ready(end);
@@ -318,6 +322,12 @@ impl Driver {
 
     /// Gives the carrier what waits, and writes until nothing is left or it takes no more.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), EndReason> {
+        // The carrier may have written while it received.
+        if let Some((since, before)) = &mut self.stalled
+            && self.carrier.queued() < *before
+        {
+            *since = self.now;
+        }
         loop {
             let (is_awaited, is_empty) = {
                 let mut core = self.connection.lock();
@@ -332,6 +342,7 @@ impl Driver {
             if is_awaited {
                 self.connection.made_room();
             }
+            let given = self.carrier.queued();
             match self.carrier.poll_flush(cx) {
                 Poll::Ready(Ok(())) => {
                     self.stalled = None;
@@ -341,11 +352,10 @@ impl Driver {
                 }
                 Poll::Ready(Err(end)) => return Err(end.into()),
                 Poll::Pending => {
+                    // Against what it was given just now: there may always be more to give than has left.
                     let queued = self.carrier.queued();
-                    match self.stalled {
-                        Some((_, before)) if queued >= before => {}
-                        _ => self.stalled = Some((self.now, queued)),
-                    }
+                    let since = self.stalled.filter(|_| queued >= given).map(|(since, _)| since);
+                    self.stalled = Some((since.unwrap_or(self.now), queued));
                     return Ok(());
                 }
             }
@@ -364,8 +374,8 @@ impl Driver {
         if let Some(reason) = over {
             self.close(reason);
             // What was said because of it is written first.
-            if let Err(reason) = self.write(cx) {
-                return Poll::Ready((reason, false));
+            if self.write(cx).is_err() {
+                return Poll::Ready((EndReason::Stopped, false));
             }
         }
         let Phase::Closing { reason, farewell, until, clean } = &self.phase else { return Poll::Pending };
