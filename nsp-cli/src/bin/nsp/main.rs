@@ -2,6 +2,8 @@
 
 mod client;
 mod daemon;
+mod hidden;
+mod keyring;
 mod place;
 mod script;
 mod secret;
