@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nossock::transport::tls::{ALPN, ClientTls, ClientTlsBuilder, Identity, TlsError, TlsSetupError};
 use nsp::authority::Answer;
-use nsp::carrier::{Address, CarrierKind, ConnectError, Limits, WEB_ALPN};
+use nsp::carrier::{Address, CarrierKind, ConnectError, Limits, Meter, WEB_ALPN};
 use nsp::client::{
     Activity, Client, Connector, Credentials, DownReason, KnownHosts, Offered, OpenError, Told, Trust,
 };
@@ -140,6 +140,8 @@ impl Target {
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) target: Target,
+    /// Counts the bytes of the connection.
+    pub(crate) meter: Meter,
 }
 
 impl Session {
@@ -217,15 +219,16 @@ impl Reach {
     }
 
     pub(crate) async fn connect_to(&self, target: Target, stay: Stay) -> Result<Session, Failure> {
-        let result = self.connector(&target, stay, false)?.await;
+        let meter = Meter::default();
+        let result = self.connector(&target, stay, false)?.meter(meter.clone()).await;
         let client = match result {
             Err(DownReason::NotConnected(error)) if self.may_meet(&target) && is_unknown_issuer(&error) => {
                 // Nobody vouches for the certificate, so the key is looked at, as ssh does.
-                self.connector(&target, stay, true)?.await.map_err(explain)?
+                self.connector(&target, stay, true)?.meter(meter.clone()).await.map_err(explain)?
             }
             result => result.map_err(explain)?,
         };
-        Ok(Session { client, target })
+        Ok(Session { client, target, meter })
     }
 
     /// Connects only to see the key, and to remember it if it is confirmed.
