@@ -1,6 +1,8 @@
 //! What a handler is started with, before its arguments are taken out of it.
 
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 
 use crate::machine::daemon::RequestKey;
 use crate::machine::entities::ConnectionId;
@@ -12,7 +14,7 @@ thread_local! {
     static CURRENT: Cell<Option<Current>> = const { Cell::new(None) };
 }
 
-/// The call that a function works on, wherever it goes on: who closes the entity that has called closes it after the answer.
+/// The call that a function works on, wherever it goes on: what it does to its own caller is done after the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Current {
     pub(crate) connection: ConnectionId,
@@ -36,6 +38,33 @@ impl Current {
         }
         let _before = Before(CURRENT.replace(current));
         poll()
+    }
+}
+
+/// Lets a future go on with the call that is worked on here, in whatever task it runs.
+///
+/// A function that closes the entity that has called it, or ends the access of its own caller, is answered before the cut. The daemon
+/// knows the function by its task; for what is spawned this says that it belongs to it. Outside of a function it changes nothing.
+///
+/// ```
+/// # async fn change_password() {}
+/// # async fn function() {
+/// // The change goes on even if the caller hangs up.
+/// let changed = tokio::spawn(nsp::daemon::in_this_call(change_password()));
+/// # let _ = changed.await; }
+/// ```
+///
+/// # Cancel safety
+/// That of the future.
+pub fn in_this_call<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let current = Current::get();
+    async move {
+        let mut future = pin!(future);
+        poll_fn(|cx| match current {
+            Some(_) => Current::poll(current, || future.as_mut().poll(cx)),
+            None => future.as_mut().poll(cx),
+        })
+        .await
     }
 }
 
