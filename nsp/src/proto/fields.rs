@@ -127,7 +127,7 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     #[inline]
-    pub(super) fn get(&self, key: &'static str) -> Option<&'a [u8]> {
+    pub(super) fn get(&self, key: &'static str) -> Option<&'a str> {
         self.keys.get(key).map(|value| value.text)
     }
 
@@ -209,7 +209,7 @@ fn parse<'a, T: Deserialize<'a>>(method: Method, text: &'a Bytes) -> Result<T, D
 
 /// The string that a value is, borrowed where it holds no escapes.
 pub(super) fn text_of(text: &str) -> Option<Cow<'_, str>> {
-    Value { text: text.as_bytes(), is_plain: false }.said()
+    Value { text, is_plain: false }.said()
 }
 
 macro_rules! fields {

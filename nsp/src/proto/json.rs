@@ -27,7 +27,7 @@ impl RawJson {
     pub fn new(text: impl Into<Bytes>) -> Result<Self, serde_json::Error> {
         let text = text.into();
         let value: &RawValue = serde_json::from_slice(&text)?;
-        Ok(Self::within(value.get().as_bytes(), &text))
+        Ok(Self::within(value.get(), &text))
     }
 
     /// Writes a value as JSON.
@@ -95,8 +95,8 @@ impl RawJson {
     }
 
     /// What `value`, found in `text`, is, as a part of it.
-    pub(super) fn within(value: &[u8], text: &Bytes) -> Self {
-        Self(text.slice_ref(value))
+    pub(super) fn within(value: &str, text: &Bytes) -> Self {
+        Self(text.slice_ref(value.as_bytes()))
     }
 }
 
@@ -176,6 +176,17 @@ impl Writer {
     pub(crate) fn text(&mut self, key: &str, value: &str) -> &mut Self {
         self.key(key);
         write_text(value, &mut self.out);
+        self
+    }
+
+    /// A text that is known to have nothing to escape.
+    #[inline]
+    pub(crate) fn word(&mut self, key: &str, value: &str) -> &mut Self {
+        debug_assert_eq!(plain(value.as_bytes()), value.len(), "{value:?}");
+        self.key(key);
+        self.out.push(b'"');
+        self.out.extend_from_slice(value.as_bytes());
+        self.out.push(b'"');
         self
     }
 

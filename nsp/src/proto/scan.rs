@@ -14,8 +14,7 @@ const DEPTH: usize = 32;
 /// A value as it stands in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Value<'a> {
-    /// In UTF-8, as all of the text is.
-    pub(super) text: &'a [u8],
+    pub(super) text: &'a str,
     /// It is a string without escapes, so what it says stands between its quotes.
     pub(super) is_plain: bool,
 }
@@ -47,15 +46,13 @@ pub(super) fn usual<'a>(text: &'a [u8], mut each: impl FnMut(u8, Value<'a>)) -> 
     else {
         return None;
     };
-    if !is_utf8(text) {
-        return None;
-    }
+    let text = std::str::from_utf8(text).ok()?;
     let mut rest = rest;
     loop {
         let [b'"', key @ b'a'..=b'z', b'"', b':', value @ ..] = rest else { return None };
-        let value = value_of(value)?;
-        each(*key, value.0);
-        match value.1 {
+        let (value, after) = value_of(text, value)?;
+        each(*key, value);
+        match after {
             [b',', next @ ..] => rest = next,
             b"}}" => return Some([*first, *second]),
             _ => return None,
@@ -63,27 +60,22 @@ pub(super) fn usual<'a>(text: &'a [u8], mut each: impl FnMut(u8, Value<'a>)) -> 
     }
 }
 
-/// Nearly all text of the protocol is ASCII, which is quicker to say.
+/// The value at the beginning of the rest of a text, and what is behind it.
 #[inline(always)]
-fn is_utf8(text: &[u8]) -> bool {
-    text.is_ascii() || std::str::from_utf8(text).is_ok()
-}
-
-/// The value that comes next, and what is behind it.
-#[inline(always)]
-fn value_of(text: &[u8]) -> Option<(Value<'_>, &[u8])> {
+fn value_of<'a>(text: &'a str, rest: &'a [u8]) -> Option<(Value<'a>, &'a [u8])> {
     // Most values of the protocol are strings without escapes.
-    let (is_plain, rest) = match plain_string(text) {
-        Some((_, rest)) => (true, rest),
-        None => (false, skip(text, DEPTH)?),
+    let (is_plain, after) = match plain_string(rest) {
+        Some((_, after)) => (true, after),
+        None => (false, skip(rest, DEPTH)?),
     };
-    Some((Value { text: text.get(..text.len() - rest.len())?, is_plain }, rest))
+    Some((Value { text: text.get(text.len() - rest.len()..text.len() - after.len())?, is_plain }, after))
 }
 
 /// Reads from left to right; `None` is "not sure".
 ///
 /// What walks over the text are functions of what is left of it, which give what is left behind them: that stays in registers.
 pub(super) struct Scanner<'a> {
+    text: &'a str,
     rest: &'a [u8],
 }
 
@@ -91,10 +83,8 @@ impl<'a> Scanner<'a> {
     /// Goes over a whole text.
     #[inline]
     pub(super) fn whole<T>(text: &'a [u8], read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
-        if !is_utf8(text) {
-            return None;
-        }
-        let mut scanner = Self { rest: blank(text) };
+        let text = std::str::from_utf8(text).ok()?;
+        let mut scanner = Self { text, rest: blank(text.as_bytes()) };
         let value = read(&mut scanner)?;
         blank(scanner.rest).is_empty().then_some(value)
     }
@@ -132,7 +122,7 @@ impl<'a> Scanner<'a> {
     /// Takes any value, as it stands in the text.
     #[inline]
     pub(super) fn value(&mut self) -> Option<Value<'a>> {
-        let (value, rest) = value_of(self.rest)?;
+        let (value, rest) = value_of(self.text, self.rest)?;
         self.rest = rest;
         Some(value)
     }
@@ -142,17 +132,17 @@ impl<'a> Value<'a> {
     /// What a string says, borrowed where it holds no escapes; `None` of what is none.
     #[inline]
     pub(super) fn said(self) -> Option<Cow<'a, str>> {
-        let [b'"', inside @ .., b'"'] = self.text else { return None };
-        if self.is_plain || !inside.contains(&b'\\') {
-            return std::str::from_utf8(inside).ok().map(Cow::Borrowed);
+        let inside = self.text.strip_prefix('"')?.strip_suffix('"')?;
+        if self.is_plain || !inside.contains('\\') {
+            return Some(Cow::Borrowed(inside));
         }
-        serde_json::from_slice(self.text).ok().map(Cow::Owned)
+        serde_json::from_str(self.text).ok().map(Cow::Owned)
     }
 }
 
 impl<'a> From<&'a RawValue> for Value<'a> {
     fn from(value: &'a RawValue) -> Self {
-        Self { text: value.get().as_bytes(), is_plain: false }
+        Self { text: value.get(), is_plain: false }
     }
 }
 
@@ -312,7 +302,7 @@ mod tests {
     use super::*;
 
     fn scan(text: &[u8]) -> Option<&str> {
-        Scanner::whole(text, Scanner::value).map(|value| std::str::from_utf8(value.text).unwrap())
+        Scanner::whole(text, Scanner::value).map(|value| value.text)
     }
 
     #[test]

@@ -359,7 +359,7 @@ impl Failure {
             id: Option<&'a RawValue>,
         }
         let owned = |value: Option<&RawValue>| value.map(RawValue::get).and_then(text_of).map(Into::into);
-        match fields.get("e").and_then(|more| serde_json::from_slice::<More<'_>>(more).ok()) {
+        match fields.get("e").and_then(|more| serde_json::from_str::<More<'_>>(more).ok()) {
             Some(more) => Self { text: None, code: owned(more.code), id: owned(more.id) },
             None => Self::default(),
         }

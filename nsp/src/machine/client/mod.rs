@@ -248,17 +248,26 @@ impl Client {
     /// # Errors
     /// An [`SpError`] when the connection cannot be secured: close it.
     pub fn receive(&mut self, incoming: Incoming, now: Instant) -> Result<(), SpError> {
+        // Nearly all there is; it is not moved any more.
+        if let Incoming::Packet(packet) = &incoming
+            && self.link.lets_in(packet)
+        {
+            self.take(packet, now);
+            return Ok(());
+        }
         match self.link.receive(incoming)? {
-            Arrived::Packet(packet) => {
-                if let Err(ignored) = self.receive_packet(packet, now) {
-                    self.events.push_back(Event::Ignored(ignored));
-                }
-            }
+            Arrived::Packet(packet) => self.take(&packet, now),
             Arrived::KeyOffered => self.events.push_back(Event::KeyOffered),
             Arrived::Ignored(ignored) => self.events.push_back(Event::Ignored(ignored)),
             Arrived::Nothing => {}
         }
         Ok(())
+    }
+
+    fn take(&mut self, packet: &Packet, now: Instant) {
+        if let Err(ignored) = self.receive_packet(packet, now) {
+            self.events.push_back(Event::Ignored(ignored));
+        }
     }
 
     /// The connection has ended: whatever waits fails, and nothing can be begun any more.

@@ -10,10 +10,11 @@ use crate::machine::Ignored;
 use crate::proto::{EntityId, Failure, Method, Packet, au, ca, cs, gt};
 
 impl Client {
-    pub(super) fn receive_packet(&mut self, packet: Packet, now: Instant) -> Result<(), Ignored> {
+    #[inline]
+    pub(super) fn receive_packet(&mut self, packet: &Packet, now: Instant) -> Result<(), Ignored> {
         match packet.method {
             Method::Cs => {
-                let mut operation = cs::Answer::operation(&packet)?;
+                let mut operation = cs::Answer::operation(packet)?;
                 let operation = operation.read()?;
                 if let Some(returned) = cs::Returned::of(operation)
                     && let Some(call) = self.returned(&returned)
@@ -25,15 +26,15 @@ impl Client {
                 }
                 self.receive_answer(cs::Answer::of(operation)?, now)
             }
-            Method::Ca => self.receive_push(ca::Request::decode(&packet)?),
+            Method::Ca => self.receive_push(ca::Request::decode(packet)?),
             Method::Au => {
-                self.receive_question(au::Request::decode(&packet)?, now);
+                self.receive_question(au::Request::decode(packet)?, now);
                 Ok(())
             }
-            Method::Gt => self.receive_token(gt::Answer::decode(&packet)?),
+            Method::Gt => self.receive_token(gt::Answer::decode(packet)?),
             Method::Sp => Err(Ignored::Unasked { method: Method::Sp }),
             Method::Custom(_) => {
-                self.events.push_back(Event::Custom(packet));
+                self.events.push_back(Event::Custom(packet.clone()));
                 Ok(())
             }
         }
@@ -125,7 +126,9 @@ impl Client {
     fn receive_push(&mut self, push: ca::Request) -> Result<(), Ignored> {
         let unknown = Ignored::UnknownEntity { method: Method::Ca };
         let activity = self.activities.of(push.entity()).ok_or(unknown)?;
-        if let Some(acknowledgement) = push.acknowledgement() {
+        if self.config.acknowledges
+            && let Some(acknowledgement) = push.acknowledgement()
+        {
             let _ = self.send_packet(acknowledgement.encode());
         }
         let event = match push {

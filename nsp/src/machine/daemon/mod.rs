@@ -278,15 +278,18 @@ impl Daemon {
         };
         let about = 96 + data.json_length() + meta.map_or(0, |meta| meta.as_bytes().len());
         let (link, random) = (&mut self.link, &mut *self.random);
+        // An entity of this connection has an id of ours.
         let sent = link.answer(operation, about, random, |writer| {
-            cs::write_return(writer, id, entity, &status, meta, &data)
+            writer.literal("t", id).word("i", entity.as_str());
+            cs::write_return(writer, &status, meta, &data)
         });
         // CS is registered, and has room for a blob: only as the text of NSP 0.4 something cannot be said.
         if let Err(error) = sent {
             let failure = Failure::new(code::INTERNAL, format!("Error: {error}"));
             let status = Status::Failed(Box::new(failure));
             let _ = link.answer("SF", 96, random, |writer| {
-                cs::write_return(writer, id, entity, &status, None, &Data::None)
+                writer.literal("t", id).word("i", entity.as_str());
+                cs::write_return(writer, &status, None, &Data::None)
             });
         }
     }
@@ -368,8 +371,14 @@ impl Daemon {
     /// # Errors
     /// An [`Offence`] when the connection has to be closed.
     pub fn receive(&mut self, incoming: Incoming, now: Instant) -> Result<(), Offence> {
+        // Nearly all there is; it is not moved any more.
+        if let Incoming::Packet(packet) = &incoming
+            && self.link.lets_in(packet)
+        {
+            return self.take(packet, now);
+        }
         let incoming = match self.link.read(incoming) {
-            Ok(read) => return self.take(read, now),
+            Ok(read) => return self.take_read(read, now),
             Err(incoming) => incoming,
         };
         let before = self.link.strength();
@@ -378,14 +387,22 @@ impl Daemon {
             self.events.push_back(Event::Secured(strength));
         }
         while let Some(next) = self.link.next() {
-            self.take(next, now)?;
+            self.take_read(next, now)?;
         }
         Ok(())
     }
 
-    fn take(&mut self, read: Result<Packet, Ignored>, now: Instant) -> Result<(), Offence> {
-        match read.and_then(|packet| self.receive_packet(&packet, now)) {
+    #[inline]
+    fn take(&mut self, packet: &Packet, now: Instant) -> Result<(), Offence> {
+        match self.receive_packet(packet, now) {
             Ok(()) => Ok(()),
+            Err(ignored) => self.ignore(ignored),
+        }
+    }
+
+    fn take_read(&mut self, read: Result<Packet, Ignored>, now: Instant) -> Result<(), Offence> {
+        match read {
+            Ok(packet) => self.take(&packet, now),
             Err(ignored) => self.ignore(ignored),
         }
     }

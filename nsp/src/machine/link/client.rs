@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::queue::{Queue, packet};
-use super::{Form, Held, SpError, SpMode, admit};
+use super::{Form, Held, SpError, SpMode, admit, is_admitted};
 use crate::machine::{Ignored, Incoming};
 use crate::proto::json::Writer;
 use crate::proto::{EncodeError, Leg, Method, Methods, Packet, Side, sp};
@@ -102,6 +102,14 @@ impl ClientLink {
             return Ok(());
         }
         self.send(packet(Leg::Request, operation, about, write), random)
+    }
+
+    /// Whether a packet may be acted upon as it is, without going through [`receive`](Self::receive).
+    #[inline]
+    pub(in crate::machine) fn lets_in(&self, packet: &Packet) -> bool {
+        matches!(self.state, State::Clear)
+            && packet.method != Method::Sp
+            && is_admitted(packet, &self.methods, Side::Daemon)
     }
 
     /// Takes what has arrived. It is a packet, or the daemon's key, or nothing to be acted upon.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::queue::{Queue, packet};
-use super::{Form, Held, SpError, SpPolicy, admit};
+use super::{Form, Held, SpError, SpPolicy, admit, is_admitted};
 use crate::machine::{Ignored, Incoming};
 use crate::proto::json::Writer;
 use crate::proto::text::{Dialect, Version};
@@ -78,6 +78,16 @@ impl DaemonLink {
             State::Secured { cipher, .. } => Ok(read_sealed(cipher, incoming, self.form, &self.methods)),
             State::Fresh | State::Pending { .. } => Err(incoming),
         }
+    }
+
+    /// Whether a packet may be acted upon as it is, without going through [`read`](Self::read).
+    #[inline]
+    pub(in crate::machine) fn lets_in(&self, packet: &Packet) -> bool {
+        matches!(self.state, State::Clear)
+            && self.ready.is_empty()
+            && self.text.is_none()
+            && packet.method != Method::Sp
+            && is_admitted(packet, &self.methods, Side::Client)
     }
 
     /// Takes what has arrived; what comes of it is for [`next`](Self::next) to tell.

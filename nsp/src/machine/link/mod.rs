@@ -102,3 +102,9 @@ fn admit(packet: Packet, methods: &Methods, from: Side) -> Result<Packet, Ignore
         Err(Ignored::WrongDirection { method: packet.method, leg: packet.leg })
     }
 }
+
+/// The same of one that is only looked at.
+#[inline]
+fn is_admitted(packet: &Packet, methods: &Methods, from: Side) -> bool {
+    methods.rule(packet.method).is_ok_and(|rule| rule.allows(packet.leg, from))
+}

@@ -76,15 +76,15 @@ impl Answer {
             Self::Sent { entity, status } => (encode_status("SS", entity, status), None),
             Self::Returned { id, entity, status, data } => {
                 let mut writer = Writer::operation("SF", 96 + data.json_length());
-                let id = id.as_json().as_bytes();
-                let blob = write_return(&mut writer, id, entity, status, None, data);
+                writer.raw("t", id.as_json()).text("i", entity.as_str());
+                let blob = write_return(&mut writer, status, None, data);
                 (writer.finish(), blob)
             }
             Self::ReturnedBlob { id, entity, status, meta, data } => {
                 let capacity = data.json_length() + meta.as_ref().map_or(0, |meta| meta.as_bytes().len());
                 let mut writer = Writer::operation("BS", 96 + capacity);
-                let id = id.as_json().as_bytes();
-                let blob = write_return(&mut writer, id, entity, status, meta.as_ref(), data);
+                writer.raw("t", id.as_json()).text("i", entity.as_str());
+                let blob = write_return(&mut writer, status, meta.as_ref(), data);
                 (writer.finish(), blob)
             }
         };
@@ -112,7 +112,7 @@ impl Answer {
                 let fields = operation.fields("CE")?;
                 // NSP 0.4.0 refuses with `i` null, later ones without `i`.
                 let result = match fields.get("i") {
-                    None | Some(b"null" | b"false") => Err(Box::new(Failure::beside(&fields))),
+                    None | Some("null" | "false") => Err(Box::new(Failure::beside(&fields))),
                     Some(_) => Ok(fields.entity()?),
                 };
                 Self::Created { id: fields.request_id()?, result }
@@ -171,7 +171,7 @@ impl<'a> Returned<'a> {
     /// The number of its id, if it is one of [ours](RequestId::numbered).
     #[inline]
     pub(crate) fn number(&self) -> Option<u64> {
-        RequestId::number_in(self.fields.get("t")?)
+        RequestId::number_in(self.fields.get("t")?.as_bytes())
     }
 
     #[inline]
@@ -194,17 +194,14 @@ fn encode_status(operation: &str, entity: &EntityId, status: &Status) -> Bytes {
     writer.finish()
 }
 
-/// Writes what a function, or a blob function, has returned, from parts that belong to who answers. Gives the blob that belongs beside it.
+/// Writes what a function, or a blob function, has returned, behind its id and its entity. Gives the blob that belongs beside it.
 #[inline]
 pub(crate) fn write_return(
     writer: &mut Writer,
-    id: &[u8],
-    entity: &EntityId,
     status: &Status,
     meta: Option<&RawJson>,
     data: &Data,
 ) -> Option<Bytes> {
-    writer.literal("t", id).text("i", entity.as_str());
     status.write(writer);
     if let Some(meta) = meta {
         writer.raw("m", meta);

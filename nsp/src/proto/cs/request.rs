@@ -245,7 +245,7 @@ impl Create {
     fn decode(fields: &Fields<'_>) -> Result<Self, DecodeError> {
         let mode = match fields.get("m") {
             // Missing, or empty in JavaScript's sense, is the default; any other word is the other mode.
-            None | Some(b"\"normal\"" | b"\"\"" | b"null" | b"false" | b"0") => Mode::Normal,
+            None | Some("\"normal\"" | "\"\"" | "null" | "false" | "0") => Mode::Normal,
             Some(_) => Mode::Daemon,
         };
         let text = |key| fields.text(key).filter(|text| !text.is_empty()).map(Into::into);
