@@ -101,13 +101,19 @@ impl Authority {
     /// # Errors
     ///
     /// When it cannot be read, or is no policy. Then the one that held holds on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it is read all the same, and that is written down.
     pub async fn reload_policy(&self, actor: &str) -> Result<(), PolicyError> {
-        let policies = self.core.policies.clone();
-        let reading = tokio::task::spawn_blocking(move || policies.reload());
+        let (policies, actor) = (self.core.policies.clone(), actor.to_owned());
+        let reading = tokio::task::spawn_blocking(move || {
+            let result = policies.reload();
+            audit::policy(&actor, result.is_ok());
+            result
+        });
         // Where the runtime ends before it was read, nobody asks any more.
-        let result = reading.await.unwrap_or(Ok(()));
-        audit::policy(actor, result.is_ok());
-        result
+        reading.await.unwrap_or(Ok(()))
     }
 
     /// Which rule of the policy decides about an access of a user, of a service, or of nobody; `None` without a policy.
@@ -115,6 +121,10 @@ impl Authority {
     /// # Errors
     ///
     /// When the users cannot be looked up.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it changes nothing.
     pub async fn explain(&self, access: &Access<'_>) -> Result<Option<Explanation>, Denied> {
         let policies = &self.core.policies;
         let rank = match access.user.map(Username::parse) {

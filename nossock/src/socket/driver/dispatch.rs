@@ -13,7 +13,7 @@ use super::super::memory;
 use super::super::message::{Message, RecvError, Refused, Responder};
 use super::super::shared::{On, now, wake};
 use super::start::{Ended, start};
-use super::{AssertUnwindSafe, Driver, catch_unwind};
+use super::{AssertUnwindSafe, Driver, Work, catch_unwind};
 use crate::router::{HandlerError, Route};
 use crate::session::{CloseReason, Phase, Reject, RejectCode, RequestName};
 use crate::wire::{Frame, FrameRef, Head, Kind, Name, Next};
@@ -191,14 +191,14 @@ impl<T> Driver<T> {
     /// Stops working on a request that the peer no longer waits for.
     fn cancel(&mut self, id: &str) {
         let running =
-            self.running.as_ref().and_then(|running| running.ids.iter().find(|(own, _)| **own == *id));
+            self.running.as_ref().and_then(|running| running.requests.iter().find(|work| *work.id == *id));
         let waiting = self.requests.iter().position(|m| m.responder.as_ref().is_some_and(|r| r.id() == id));
         if running.is_none() && waiting.is_none() {
             return;
         }
         self.shared.lock().cancelled.push(id.into());
-        if let Some((_, task)) = running {
-            task.abort();
+        if let Some(work) = running {
+            work.task.abort();
         }
         if let Some(message) = waiting.and_then(|at| self.requests.remove(at)) {
             self.backlog_bytes -= message.cost();
@@ -321,7 +321,7 @@ impl<T> Driver<T> {
                 let task = running.tasks.spawn(async move {
                     let _ = future.await; // a request's future has answered by itself
                 });
-                running.ids.push((id, task));
+                running.requests.push(Work { name, id, task });
             }
             (Some(Started::Rejected(reject)), _) => self.report(&HandlerError::Rejected { name, reject }),
             (Some(Started::Failed(error)), _) => self.report(&HandlerError::Failed { name, error }),
@@ -377,7 +377,7 @@ impl<T> Driver<T> {
         if !is_request {
             return self.ordered.is_some();
         }
-        let running = self.running.as_ref().map_or(0, |running| running.ids.len());
+        let running = self.running.as_ref().map_or(0, |running| running.requests.len());
         running >= self.limits().requests_in || !self.requests.is_empty()
     }
 
@@ -404,7 +404,7 @@ impl<T> Driver<T> {
             self.start_waiting(message, cx);
         }
         self.reap(cx);
-        while self.running.as_ref().map_or(0, |running| running.ids.len()) < self.limits().requests_in {
+        while self.running.as_ref().map_or(0, |running| running.requests.len()) < self.limits().requests_in {
             let Some(message) = self.requests.pop_front() else { break };
             self.backlog_bytes -= message.cost();
             self.start_waiting(message, cx);
@@ -417,24 +417,25 @@ impl<T> Driver<T> {
     /// Forgets the tasks that have ended.
     fn reap(&mut self, cx: &mut Context<'_>) {
         let Some(running) = &mut self.running else { return };
-        let mut panicked = 0;
+        let mut panicked = Vec::new();
         while let Poll::Ready(Some(ended)) = running.tasks.poll_join_next_with_id(cx) {
             let id = match &ended {
                 Ok((id, ())) => *id,
                 Err(error) => error.id(),
             };
-            panicked += usize::from(ended.is_err_and(|error| error.is_panic()));
-            let at = running.ids.iter().position(|(_, task)| task.id() == id);
-            if let Some((id, _)) = at.map(|at| running.ids.swap_remove(at)) {
+            let at = running.requests.iter().position(|work| work.task.id() == id);
+            if let Some(Work { name, id, .. }) = at.map(|at| running.requests.swap_remove(at)) {
                 // It may have answered before it heard of being cancelled.
                 self.shared.lock().cancelled.retain(|cancelled| *cancelled != id);
+                if ended.is_err_and(|error| error.is_panic()) {
+                    panicked.push(name);
+                }
             }
         }
-        if running.ids.is_empty() {
+        if running.requests.is_empty() {
             self.running = None;
         }
-        for _ in 0..panicked {
-            let name = Name::new("").expect("an empty name is short");
+        for name in panicked {
             self.report(&HandlerError::Panicked { name });
         }
     }
