@@ -126,7 +126,8 @@ impl Policies {
     /// Whether there is a policy.
     #[must_use]
     pub fn is_loaded(&self) -> bool {
-        self.held().is_some()
+        // Asked at every call: nothing is cloned for it.
+        self.held.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// A number that grows with every policy that comes to hold: part of [`Authority::epoch`](nsp::authority::Authority::epoch).
