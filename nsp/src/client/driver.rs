@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use futures_core::future::BoxFuture;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use tokio::time::timeout;
 
 use super::core::{Core, Job};
 use super::credentials::Told;
@@ -190,13 +191,17 @@ impl Driver {
                 }
                 Job::Answer { key, question, user } => {
                     let credentials = Arc::clone(credentials);
+                    // After that it is declined: a prompt that stayed would be one more for each question of the daemon.
+                    let within = self.shared.settings.machine.question_timeout;
                     self.answering.push(Box::pin(async move {
                         let user = user.as_deref();
-                        let answer = match question {
-                            Question::Token => credentials.token(user).await.map(Proof::from),
-                            Question::Password => credentials.password(user).await.map(Proof::from),
+                        let answer = async {
+                            match question {
+                                Question::Token => credentials.token(user).await.map(Proof::from),
+                                Question::Password => credentials.password(user).await.map(Proof::from),
+                            }
                         };
-                        (key, answer)
+                        (key, timeout(within, answer).await.unwrap_or_default())
                     }));
                 }
                 Job::Notice { notice, open } => {

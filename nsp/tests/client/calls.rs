@@ -254,3 +254,39 @@ async fn large_calls_side_by_side_are_all_answered() {
         assert_eq!(answer.unwrap().1.to::<u8>().unwrap(), n);
     }
 }
+
+/// Counts prompts that are open.
+struct Prompts(Arc<AtomicUsize>);
+
+struct Prompt(Arc<AtomicUsize>);
+
+impl Drop for Prompt {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Credentials for Prompts {
+    fn token<'a>(&'a self, _: Option<&'a str>) -> Answer<'a, Option<Token>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let prompt = Prompt(Arc::clone(&self.0));
+        Answer::later(async move {
+            let _open = prompt;
+            std::future::pending().await
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn prompt_that_nobody_answers_is_closed_with_its_question() {
+    let open = Arc::<AtomicUsize>::default();
+    let (carrier, _) = in_memory(daemon::Config::default());
+    let client = Client::connect("nsp://unused:1").credentials(Prompts(Arc::clone(&open))).over(carrier);
+    let test = client.activity("Test").owner("ann").open().await.unwrap();
+    let test = test.within(Duration::from_secs(1000));
+    for _ in 0..3 {
+        let answer: String = test.call("Ask", &()).await.unwrap();
+        assert_eq!(answer, "declined");
+        assert_eq!(open.load(Ordering::Relaxed), 0);
+    }
+}
