@@ -31,6 +31,8 @@ pub(super) struct Core {
     /// Everything that was to be sent has left this process.
     pub(super) clean: bool,
     pub(super) flushers: Vec<Waker>,
+    /// Those who wait for a send that was given up to be acknowledged all the same.
+    pub(super) senders: Vec<Waker>,
     pub(super) closing: bool,
     /// Those who wait for a connection without having an activity.
     pub(super) waiting: usize,
@@ -104,7 +106,22 @@ impl Core {
         if self.clean || !self.up {
             return true;
         }
-        self.flushers.push(waker.clone());
+        if !self.flushers.iter().any(|flusher| flusher.will_wake(waker)) {
+            self.flushers.push(waker.clone());
+        }
+        false
+    }
+
+    /// Whether an activity may send, or has to find out otherwise why not; wakes later if not.
+    pub(super) fn poll_send(&mut self, id: u64, waker: &Waker) -> bool {
+        let key = self.activities.get(&id).and_then(|activity| activity.key);
+        let (Some(key), Some(machine)) = (key, &mut self.machine) else { return true };
+        if machine.has_room_to_send(key) {
+            return true;
+        }
+        if !self.senders.iter().any(|sender| sender.will_wake(waker)) {
+            self.senders.push(waker.clone());
+        }
         false
     }
 
@@ -191,6 +208,7 @@ impl Core {
 
     /// Handles what the conversation has to tell.
     pub(super) fn take_events(&mut self, jobs: &mut Vec<Job>, wakes: &mut Vec<Waker>) {
+        wakes.append(&mut self.senders); // whatever has happened may have made room
         while let Some(event) = self.machine.as_mut().and_then(machine::Client::poll_event) {
             match event {
                 Event::KeyOffered => jobs.push(Job::Judge),
