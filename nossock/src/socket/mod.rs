@@ -48,6 +48,8 @@ mod request;
 mod send;
 mod shared;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 use std::any::Any;
 use std::sync::Arc;

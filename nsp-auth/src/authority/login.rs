@@ -15,9 +15,9 @@ use nsp::{Password, Token};
 use super::core::{Core, unavailable};
 use crate::audit;
 use crate::password::PasswordHash;
-use crate::store::{Account, Change, ChangeError, Counted};
+use crate::store::{Account, Change, ChangeError, Changed, Counted};
 use crate::throttle::{self, Attempt, Network, Outcome, Refused};
-use crate::token::{self, TokenHash, TokenRecord};
+use crate::token::{self, TokenHash, TokenId, TokenRecord};
 use crate::user::{User, Username};
 
 impl Core {
@@ -82,7 +82,7 @@ impl Core {
             return Err(Denied::Wrong);
         };
         let Some(upgrade) = verdict.upgrade else { return Ok((user, password)) };
-        match self.change(Change::Rehash(user.id, password.clone(), upgrade.clone())).await {
+        match self.change(Change::Rehash(user.id, password.clone(), upgrade.clone()), |_| ()).await {
             Ok(_) => Ok((user, upgrade)),
             Err(error) => {
                 // The old one is as right as it was; the next login tries again.
@@ -105,11 +105,9 @@ impl Core {
             let from = origin
                 .address
                 .map_or("login".into(), |address| format!("login from {}", address.to_canonical()));
-            match self.add_token(&user, from, Some(hash)).await {
-                Ok((token, record)) => {
-                    audit::login(&user.name, origin, record.id());
-                    return Ok(token);
-                }
+            let note = move |user: &User, id| audit::login(&user.name, origin, id);
+            match self.add_token(&user, from, Some(hash), note).await {
+                Ok((token, _)) => return Ok(token),
                 Err(ChangeError::Outdated) => {}
                 Err(ChangeError::Store(error)) => return Err(unavailable(&error)),
                 // Removed meanwhile.
@@ -120,18 +118,26 @@ impl Core {
         Err(Denied::Wrong)
     }
 
-    /// Makes a token of a user.
+    /// Makes a token of a user, and writes that down.
     pub(crate) async fn add_token(
         self: &Arc<Self>,
         user: &User,
         label: String,
         password: Option<PasswordHash>,
+        note: impl FnOnce(&User, TokenId) + Send + 'static,
     ) -> Result<(Token, TokenRecord), ChangeError> {
         let now = self.now();
         let token = token::random();
         let record = TokenRecord::new(TokenHash::of(&token), user.id, label, self.lifetime_for(user), now);
-        self.change(Change::AddToken(record.clone(), self.settings.tokens_per_user, password)).await?;
-        self.sweep(now);
+        let id = record.id();
+        let note = move |changed: &Changed| {
+            if let Some(user) = &changed.after {
+                note(user, id);
+            }
+        };
+        let most = self.settings.tokens_per_user;
+        self.change(Change::AddToken(record.clone(), most, password), note).await?;
+        self.sweep();
         Ok((token, record))
     }
 }

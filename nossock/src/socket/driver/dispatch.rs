@@ -360,7 +360,8 @@ impl<T> Driver<T> {
         let found =
             self.routes.as_ref().is_some_and(|routes| routes.find(&message.name, is_request).is_some());
         // That nobody handles a request is an answer, too.
-        if !found && (!is_request || !self.answers_held()) {
+        let answers = is_request && self.answers_held();
+        if !found && !answers {
             self.unhandled(message);
             return;
         }
