@@ -1,9 +1,9 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use nossock::Peer;
 use nossock::session::{Close, CloseCode, Control, Hello, Outbox};
 use nossock::wire::{Decoder, FrameRef, Kind, Next, WireError};
+use nossock::{Peer, Seldom};
 use tokio::time::Instant;
 
 use super::transport::{Io, Room, Transport};
@@ -112,7 +112,10 @@ impl<T> Frames<T> {
             let head = match self.decoder.next(&mut self.transport.input).map_err(misread)? {
                 Next::Frame(head) => head,
                 Next::TooLarge { name, size, .. } => {
-                    tracing::warn!(%name, size, "frame over the limit skipped");
+                    static TOO_LARGE: Seldom = Seldom::new();
+                    if let Some(times) = TOO_LARGE.times(Instant::now().into_std()) {
+                        tracing::warn!(%name, size, times, "frame over the limit skipped");
+                    }
                     self.skipped += 1;
                     continue;
                 }

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use nossock::Seldom;
 use tokio::sync::{mpsc, watch};
 
 use super::error::{DownReason, OpenError};
@@ -15,6 +16,9 @@ use crate::machine::numbered::NumberMap;
 use crate::proto::au::{Notice, Question};
 use crate::proto::{EntityId, Packet};
 use crate::secret::Token;
+
+/// A daemon may ask as often as it likes.
+static DECLINED: Seldom = Seldom::new();
 
 /// Under one lock, which is never held across an await.
 #[derive(Debug, Default)]
@@ -228,10 +232,18 @@ impl Core {
                 }
                 Event::Question { key, question, user } => jobs.push(Job::Answer { key, question, user }),
                 Event::QuestionDeclined { question, reason: Declined::WouldLeak } => {
-                    tracing::warn!(?question, "declined to answer over a connection that is not secured");
+                    if let Some(times) = DECLINED.times(now()) {
+                        tracing::warn!(
+                            ?question,
+                            times,
+                            "declined to answer over a connection that is not secured"
+                        );
+                    }
                 }
                 Event::QuestionDeclined { question, reason } => {
-                    tracing::warn!(?question, ?reason, "declined to answer");
+                    if let Some(times) = DECLINED.times(now()) {
+                        tracing::warn!(?question, ?reason, times, "declined to answer");
+                    }
                 }
                 Event::QuestionExpired { .. } => {
                     tracing::info!("nobody answered the daemon's question in time");

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use futures_core::future::BoxFuture;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use nossock::Seldom;
 use tokio::time::timeout;
 
 use super::core::{Core, Job};
@@ -115,7 +116,10 @@ impl Driver {
         for message in self.sending.drain(..) {
             // Sizes were looked at before; what is refused here is one answer to the daemon, and it goes without.
             if let Err(error) = self.carrier.start_send(message) {
-                tracing::warn!(%error, "a message does not fit the connection");
+                static TOO_LARGE: Seldom = Seldom::new();
+                if let Some(times) = TOO_LARGE.times(now()) {
+                    tracing::warn!(%error, times, "a message does not fit the connection");
+                }
             }
         }
         self.begin_jobs();
