@@ -15,7 +15,8 @@
 //! | `token` | the id of a token, of which it says nothing |
 //! | `retry_after` | seconds until it may be tried again |
 //! | `count` | how many |
-//! | `action`, `service`, `function` | what a user who was proved may not do |
+//! | `action`, `service`, `function` | what a user who was proved may not do, or a service that calls another one |
+//! | `calling_service` | that service; there is no `user` then |
 //! | `loaded` | whether the policy that was read again holds now |
 //!
 //! None of them is a secret. The reasons go further than what a peer is told: whoever reads this knows which users exist.
@@ -25,6 +26,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use nsp::authority::{Access, Origin};
+use tracing::field::display;
 use tracing::{info, warn};
 
 use crate::token::TokenId;
@@ -87,9 +89,10 @@ pub(crate) fn imported(actor: &str, count: usize) {
 }
 
 pub(crate) fn forbidden(access: &Access<'_>) {
-    let user = Claimed(access.user.unwrap_or_default());
+    let [user, calling_service] =
+        [access.user, access.calling_service].map(|who| who.map(Claimed).map(display));
     let (service, name) = (Claimed(access.service), Claimed(access.name.unwrap_or_default()));
-    info!(target: TARGET, event = "forbidden", %user, action = ?access.action, %service, function = %name);
+    info!(target: TARGET, event = "forbidden", user, calling_service, action = ?access.action, %service, function = %name);
 }
 
 pub(crate) fn policy(actor: &str, is_loaded: bool) {

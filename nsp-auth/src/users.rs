@@ -132,7 +132,7 @@ impl Users {
     /// When there is one of that name, or the password or another text is not good enough.
     pub async fn create(&self, new: NewUser) -> Result<User, UserError> {
         let NewUser { name, password, privilege, must_change_password, names, roles } = new;
-        self.core.settings.rules.check(&password, Some(&name))?;
+        self.check_password(&password, &name)?;
         check_names(&names)?;
         check_roles(&roles)?;
         let password = self.core.hasher.hash(password).await?;
@@ -141,10 +141,8 @@ impl Users {
         user.roles = roles;
         user.must_change_password = must_change_password;
         user.rename(names, now);
-        let (name, actor) = (user.name.clone(), self.actor.clone());
-        let note = move |_: &Changed| audit::changed(&name, &actor, "created");
-        self.core.change(Change::Create(Account { user: user.clone(), password }), note).await?;
-        Ok(user)
+        let changed = self.change(Change::Create(Account { user, password }), "created").await?;
+        changed.after.ok_or(UserError::Change(ChangeError::NoUser))
     }
 
     /// Creates the superuser `admin` with a password that is made up and returned, if there is no user at all. It is
@@ -178,7 +176,7 @@ impl Users {
     ///
     /// When there is no such user, or it is the last superuser who can log in.
     pub async fn delete(&self, who: impl Into<Who>) -> Result<User, UserError> {
-        let changed = self.core.change(Change::Delete(who.into()), self.note("removed")).await?;
+        let changed = self.change(Change::Delete(who.into()), "removed").await?;
         changed.before.ok_or(UserError::Change(ChangeError::NoUser))
     }
 
@@ -198,7 +196,7 @@ impl Users {
     /// When there is no such user, or the password is not good enough.
     pub async fn set_password(&self, who: impl Into<Who>, password: Password) -> Result<User, UserError> {
         let user = self.find(who).await?.ok_or(ChangeError::NoUser)?;
-        self.core.settings.rules.check(&password, Some(&user.name))?;
+        self.check_password(&password, &user.name)?;
         let hash = self.core.hasher.hash(password).await?;
         self.edit(Change::Password(user.id.into(), hash, false, self.core.now()), "password").await
     }
@@ -293,8 +291,8 @@ impl Users {
     ) -> Result<(Token, TokenRecord), UserError> {
         check_text("label", label)?;
         let user = self.find(who).await?.ok_or(ChangeError::NoUser)?;
-        let (name, actor) = (user.name.clone(), self.actor.clone());
-        let note = move |_| audit::changed(&name, &actor, "token");
+        let actor = self.actor.clone();
+        let note = move |user: &User, _| audit::changed(&user.name, &actor, "token");
         Ok(self.core.add_token(&user, label.into(), None, note).await?)
     }
 
@@ -304,8 +302,7 @@ impl Users {
     ///
     /// When there is no such user or no such token.
     pub async fn revoke_token(&self, who: impl Into<Who>, id: TokenId) -> Result<(), UserError> {
-        self.core.change(Change::RevokeToken(who.into(), id), self.note_revoked()).await?;
-        Ok(())
+        self.revoke(Change::RevokeToken(who.into(), id)).await.map(drop)
     }
 
     /// Ends all tokens of a user, and live connections. Says how many tokens there were.
@@ -314,31 +311,37 @@ impl Users {
     ///
     /// When there is no such user.
     pub async fn revoke_tokens(&self, who: impl Into<Who>) -> Result<usize, UserError> {
-        let changed = self.core.change(Change::RevokeTokens(who.into()), self.note_revoked()).await?;
-        Ok(changed.tokens.len())
+        Ok(self.revoke(Change::RevokeTokens(who.into())).await?.tokens.len())
+    }
+
+    /// Whether a password is good enough for that user.
+    pub(crate) fn check_password(&self, password: &Password, user: &Username) -> Result<(), PasswordError> {
+        self.core.settings.rules.check(password, Some(user))
     }
 
     async fn edit(&self, change: Change, what: &'static str) -> Result<User, UserError> {
-        let changed = self.core.change(change, self.note(what)).await?;
+        let changed = self.change(change, what).await?;
         changed.after.ok_or(UserError::Change(ChangeError::NoUser))
     }
 
-    fn note(&self, what: &'static str) -> impl FnOnce(&Changed) + Send + use<> {
+    async fn change(&self, change: Change, what: &'static str) -> Result<Changed, UserError> {
         let actor = self.actor.clone();
-        move |changed| {
-            if let Some(user) = &changed.before {
+        let note = move |changed: &Changed| {
+            if let Some(user) = changed.before.as_ref().or(changed.after.as_ref()) {
                 audit::changed(&user.name, &actor, what);
             }
-        }
+        };
+        Ok(self.core.change(change, note).await?)
     }
 
-    fn note_revoked(&self) -> impl FnOnce(&Changed) + Send + use<> {
+    async fn revoke(&self, change: Change) -> Result<Changed, UserError> {
         let actor = self.actor.clone();
-        move |changed| {
+        let note = move |changed: &Changed| {
             if let Some(user) = &changed.before {
                 audit::revoked(&user.name, &actor, changed.tokens.len());
             }
-        }
+        };
+        Ok(self.core.change(change, note).await?)
     }
 }
 

@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use nossock::transport::tls::{ClientTls, Identity, ServerTls};
 use nsp::carrier::{
     Address, Carrier, CarrierEnd, ConnectError, ConnectOptions, Farewell, HandshakeError, Limits,
-    ListenOptions, Listener, WEB_ALPN, connect,
+    ListenOptions, Listener, Meter, WEB_ALPN, connect,
 };
 use nsp::machine::{Incoming, Outgoing};
 use nsp::proto::{Leg, Method, Methods, Packet};
@@ -256,4 +257,62 @@ async fn socket_of_nossock_speaks_packets_with_nothing_but_send_and_receive() {
     assert!(matches!(end, CarrierEnd::Peer), "{end}");
     poll_fn(|cx| carrier.poll_close(cx, &Farewell::Normal)).await;
     closing.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn meter_shows_how_far_a_large_message_is() {
+    /// More than the buffers of two sockets hold.
+    const LARGE: usize = 64 << 20;
+    let limits = Limits { message: LARGE + 1024, ..Limits::default() };
+    for scheme in ["nsp", "noservice", "ws"] {
+        let listening = ListenOptions { limits, ..ListenOptions::default() };
+        let listener = listen(&format!("{scheme}://127.0.0.1:0"), &listening).await;
+        let meter = Meter::default();
+        let connecting = ConnectOptions { limits, meter: Some(meter.clone()), ..ConnectOptions::default() };
+        let (client, daemon) = tokio::join!(connect(listener.address(), &connecting), async {
+            listener.accept().await.handshake().await
+        });
+        let (mut client, mut daemon) = (client.unwrap(), daemon.unwrap());
+
+        let mut packet = Packet::new(Method::Cs, Leg::Request, Bytes::from_static(b"{}"));
+        packet.payload.blob = Some(Bytes::from(vec![7; LARGE]));
+        client.start_send(Outgoing::Packet(packet)).unwrap();
+        let before = meter.sent();
+        let stuck = poll_fn(|cx| Poll::Ready(client.poll_flush(cx).is_pending())).await;
+        assert!(stuck, "{scheme}: nobody reads");
+        let sent = meter.sent() - before;
+        assert!(sent > 0 && sent < LARGE as u64, "{scheme}: {sent}");
+        let (flushed, received) =
+            tokio::join!(poll_fn(|cx| client.poll_flush(cx)), poll_fn(|cx| daemon.poll_receive(cx)));
+        flushed.unwrap();
+        received.unwrap();
+        assert!(meter.sent() - before >= LARGE as u64, "{scheme}: all of it has left");
+
+        let mut packet = Packet::new(Method::Ca, Leg::Request, Bytes::from_static(b"{}"));
+        packet.payload.blob = Some(Bytes::from(vec![7; LARGE]));
+        daemon.start_send(Outgoing::Packet(packet)).unwrap();
+        let stuck = poll_fn(|cx| Poll::Ready(daemon.poll_flush(cx).is_pending())).await;
+        assert!(stuck && meter.arriving().is_none(), "{scheme}");
+        let before = meter.received();
+        let whole = poll_fn(|cx| match client.poll_receive(cx) {
+            // What is there now; the rest comes when the daemon goes on.
+            Poll::Pending if meter.received() > before => Poll::Ready(false),
+            poll => poll.map(|_| true),
+        });
+        assert!(!whole.await, "{scheme}: it is not whole");
+        let here = meter.received() - before;
+        assert!(here > 0 && here < LARGE as u64, "{scheme}: {here}");
+        match meter.arriving() {
+            Some((come, whole)) => assert!(
+                come > 0 && come <= here && whole >= LARGE as u64 && come < whole,
+                "{scheme}: {come} {whole}"
+            ),
+            None => assert_eq!(scheme, "ws", "it alone does not say"),
+        }
+        let (flushed, received) =
+            tokio::join!(poll_fn(|cx| daemon.poll_flush(cx)), poll_fn(|cx| client.poll_receive(cx)));
+        flushed.unwrap();
+        received.unwrap();
+        assert_eq!(meter.arriving(), None, "{scheme}: it is whole");
+    }
 }

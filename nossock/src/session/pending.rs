@@ -261,7 +261,7 @@ impl<W> Pending<W> {
         while let Some(id) = self.unstamped.pop() {
             let Some(slot) = self.slot(id) else { continue };
             let Due::After(time) = slot.due else { continue };
-            let deadline = now + time;
+            let deadline = after(now, time);
             slot.due = Due::At(deadline);
             self.earliest = earlier(self.earliest, Some(deadline));
         }
@@ -394,6 +394,15 @@ impl<W> Pending<W> {
         }
         wakers
     }
+}
+
+/// What `Duration::MAX` comes to as a deadline: 30 years.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+/// So long after a time. Who means never says `Duration::MAX`, which is more than a time can be told from another.
+#[inline]
+pub(crate) fn after(time: Instant, wait: Duration) -> Instant {
+    time.checked_add(wait).unwrap_or_else(|| time + FAR)
 }
 
 /// The earlier of two times, where there are any.

@@ -14,7 +14,7 @@ use super::Socket;
 use super::encode::{self, Encoded};
 use super::send::SendError;
 use super::shared::{Core, On, Shared, Turn, Wakes, now};
-use crate::session::{Answer, CloseReason, Due, Outcome, Phase, Reject, RequestId, Short, Taken};
+use crate::session::{Answer, CloseReason, Due, Outcome, Phase, Reject, RequestId, Short, Taken, after};
 use crate::wire::{Body, Kind, NameError};
 
 /// Why a request got no value.
@@ -108,6 +108,9 @@ impl Outgoing<'_> {
         if name.len() > MAX_NAME {
             return Err(NameError::TooLongForRequest { len: name.len(), limit: MAX_NAME }.into());
         }
+        if name.is_empty() {
+            return Err(NameError::EmptyRequest.into());
+        }
         Ok(Outgoing { kind, name, timeout })
     }
 
@@ -195,7 +198,7 @@ impl Outgoing<'_> {
             Pushed::Sent(id) => Ok(Answered { shared, id: Some(id), known: true }),
             Pushed::Failed(error) => Err(RequestError::NotSent(*error)),
             Pushed::Full(body) => {
-                let deadline = now() + self.timeout;
+                let deadline = after(now(), self.timeout);
                 let later = Box::pin(self.push_later(shared, *body, deadline));
                 match tokio::time::timeout_at(deadline.into(), later).await {
                     Ok(id) => Ok(Answered { shared, id: Some(id?), known: false }),

@@ -242,3 +242,17 @@ async fn closing_goes_on_when_nobody_waits_for_it() {
         }
     }
 }
+
+/// A stream keeps its place between two of its messages, and has no right to the next one by that.
+#[tokio::test(start_paused = true)]
+async fn stream_that_is_not_polled_keeps_nobody_from_receiving() {
+    let (here, there) = pair();
+    let mut messages = there.messages();
+    let next = drop_after(messages.next(), (1, Moment::AtOnce), async || {}).await;
+    assert!(next.is_none());
+    here.send("m", &1).await.unwrap();
+    let received = tokio::time::timeout(Duration::from_secs(1), there.recv()).await;
+    assert_eq!(received.expect("it is there").unwrap().unwrap().name, "m");
+    here.send("n", &1).await.unwrap();
+    assert_eq!(messages.next().await.unwrap().unwrap().name, "n");
+}

@@ -197,5 +197,8 @@ fn completions_manual_and_help_are_there() {
         assert!(status == 0 && help.contains("Example"), "{command}: {help}");
     }
     assert!(run(&["--help"]).1.contains("Exit status: 0 done"));
-    assert!(run(&["login", "--help"]).1.contains("no keyring"), "what is left out is said");
+    assert!(
+        run(&["login", "--help"]).1.contains("in memory only"),
+        "how long a keyring keeps a token is said"
+    );
 }

@@ -10,7 +10,7 @@ use super::chunks::Chunks;
 use super::frames::Frames;
 use super::transport::{Io, Transport};
 use super::upgrade::HttpError;
-use super::{Address, Carrier, CarrierKind, Limits};
+use super::{Address, Carrier, CarrierKind, Limits, Meter};
 use crate::proto::{Methods, Side};
 
 /// How to connect.
@@ -31,6 +31,8 @@ pub struct ConnectOptions {
     pub hello: bool,
     /// The `Origin` to name when upgrading to WebSocket. None by default, as for every program that is no browser.
     pub origin: Option<String>,
+    /// What counts the bytes. Nothing by default.
+    pub meter: Option<Meter>,
 }
 
 impl Default for ConnectOptions {
@@ -42,6 +44,7 @@ impl Default for ConnectOptions {
             tls: None,
             hello: true,
             origin: None,
+            meter: None,
         }
     }
 }
@@ -70,7 +73,7 @@ async fn attempt(address: &Address, options: &ConnectOptions) -> Result<Box<dyn 
             let stream = unix::connect(address).await?;
             let mut peer = Peer::default();
             peer.unix = unix::PeerCredentials::of(&stream).ok();
-            let transport = Transport::new(stream, peer, true, options.limits);
+            let transport = Transport::new(stream, peer, true, options.limits).metered(options.meter.clone());
             return Ok(Box::new(Frames::new(transport, Side::Client, options.hello)));
         }
         _ => return Err(ConnectError::Unsupported { address: address.clone() }),
@@ -106,6 +109,7 @@ async fn greet<T>(
 where
     T: Io,
 {
+    let transport = transport.metered(options.meter.clone());
     Ok(match address.carrier() {
         CarrierKind::Chunks => Box::new(Chunks::new(transport, options.methods.clone())),
         #[cfg(feature = "websocket")]

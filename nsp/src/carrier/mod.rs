@@ -16,6 +16,7 @@ mod frames;
 mod limits;
 mod listen;
 mod memory;
+mod meter;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -39,6 +40,7 @@ pub use connect::{ConnectError, ConnectOptions, connect};
 pub use limits::Limits;
 pub use listen::{Arriving, HandshakeError, ListenError, ListenOptions, Listener};
 pub use memory::{Memory, memory};
+pub use meter::Meter;
 pub use upgrade::HttpError;
 
 /// What `wss://` is called in TLS' application-layer protocol negotiation: that of HTTP, as it begins there. A server that has one

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use super::alarm::Alarm;
-use super::{CarrierEnd, Limits, buffers};
+use super::{CarrierEnd, Limits, Meter, buffers};
 
 /// What carries bytes: a stream of tokio's.
 pub(super) trait Io: AsyncRead + AsyncWrite + fmt::Debug + Unpin + Send + 'static {}
@@ -34,6 +34,7 @@ pub(super) struct Transport<T> {
     pub(super) peer: Peer,
     pub(super) is_confidential: bool,
     pub(super) limits: Limits,
+    meter: Option<Meter>,
     /// What has been read and not been taken. It belongs to the thread while it is empty.
     pub(super) input: BytesMut,
     output: Outbox,
@@ -79,6 +80,7 @@ impl<T> Transport<T> {
             peer,
             is_confidential,
             limits,
+            meter: None,
             input: BytesMut::new(),
             output: Outbox::default(),
             unflushed: false,
@@ -90,6 +92,11 @@ impl<T> Transport<T> {
             close_by: None,
             shut: false,
         }
+    }
+
+    /// Has its bytes counted, if there is somebody who wants that.
+    pub(super) fn metered(self, meter: Option<Meter>) -> Self {
+        Self { meter, ..self }
     }
 
     /// Where to append what is to be sent.
@@ -110,8 +117,11 @@ impl<T> Transport<T> {
     }
 
     /// The message that was arriving is whole.
-    pub(super) const fn message_is_whole(&mut self) {
+    pub(super) fn message_is_whole(&mut self) {
         self.message_since = None;
+        if let Some(meter) = &self.meter {
+            meter.set_arriving(0, 0);
+        }
     }
 
     fn make_room(&mut self, room: Room) {
@@ -143,6 +153,9 @@ impl<T: Io> Transport<T> {
             }
             Poll::Ready(Ok(read)) => {
                 self.ended = read == 0;
+                if let Some(meter) = &self.meter {
+                    meter.count_received(read);
+                }
                 Poll::Ready(Ok(read))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(failed(error))),
@@ -161,6 +174,9 @@ impl<T: Io> Transport<T> {
         unfinished: Option<u64>,
         due: Option<Instant>,
     ) -> Poll<Result<(), CarrierEnd>> {
+        if let Some(meter) = &self.meter {
+            meter.set_arriving(self.input.len(), unfinished.unwrap_or(0));
+        }
         let expiry = match unfinished {
             Some(bytes) => {
                 let since = *self.message_since.get_or_insert_with(Instant::now);
@@ -198,6 +214,9 @@ impl<T: Io> Transport<T> {
                 }
                 Poll::Ready(Ok(written)) => {
                     self.output.advance(written);
+                    if let Some(meter) = &self.meter {
+                        meter.count_sent(written);
+                    }
                     self.unflushed = true;
                     self.write_since = None;
                 }

@@ -15,7 +15,7 @@ use super::state::{ClientState, Reconnect};
 use super::trust::{Offered, Trust, TrustError};
 use super::{Alive, Client};
 use crate::carrier::{
-    self, Address, AddressError, Carrier, CarrierKind, ConnectError, ConnectOptions, Limits, WEB_ALPN,
+    self, Address, AddressError, Carrier, CarrierKind, ConnectError, ConnectOptions, Limits, Meter, WEB_ALPN,
 };
 use crate::machine::{SpMode, client as machine};
 use crate::proto::Methods;
@@ -169,6 +169,12 @@ impl Connector {
     /// Names this `Origin` to a WebSocket daemon that wants one.
     pub fn origin(mut self, origin: impl Into<String>) -> Self {
         self.settings.connect.origin = Some(origin.into());
+        self
+    }
+
+    /// Counts the bytes of all its connections here.
+    pub fn meter(mut self, meter: Meter) -> Self {
+        self.settings.connect.meter = Some(meter);
         self
     }
 

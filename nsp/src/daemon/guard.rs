@@ -166,7 +166,10 @@ fn settled(ours: Permission, theirs: Permission) -> Result<Permission, (Permissi
 }
 
 fn access<'a>(call: &'a Call, action: Action, user: Option<&'a str>) -> Access<'a> {
-    let access = Access::new(user, action, call.service());
+    let mut access = Access::new(user, action, call.service());
+    if let Some(service) = call.entity.calling_service() {
+        access = access.calling_service(service);
+    }
     match call.kind {
         CallKind::Function | CallKind::BlobFunction => access.name(&call.name),
         _ => access,

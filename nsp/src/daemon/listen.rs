@@ -122,7 +122,7 @@ impl Listen {
             Some(key) => SpPolicy::Required { key: Arc::clone(key), weak: self.weak_seeds, timeout: SP_TIME },
             None => SpPolicy::Off,
         };
-        Terms { sp, weak_use: self.weak_use, text: self.text }
+        Terms { sp, weak_use: self.weak_use, text: self.text, service: None }
     }
 }
 

@@ -12,16 +12,17 @@ use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
 
-use super::connection::{EndReason, Secret, now};
+use super::call::CURRENT;
+use super::connection::{Command, Secret, now};
 use super::entity::{Entity, User};
 use super::fail::{Fail, code, of_denied};
 use super::shared::Shared;
 use crate::authority::{Denied, Proved, Revoked, RevokedToken};
 use crate::machine::check::{Check, Demand, Step, Subject, Verdict};
+use crate::machine::daemon::PushError;
+use crate::proto::EntityId;
 use crate::proto::au::Notice;
 use crate::secret::Token;
-
-use super::connection::Command;
 
 /// What an entity has proved, and what the authority has said about it.
 #[derive(Debug)]
@@ -212,7 +213,10 @@ impl Entity {
                 Step::Ask { question, user } => {
                     let answer = connection.ask(question, &user).await;
                     why = ProveError::Declined;
-                    check.answered(answer.map_err(|_| ProveError::TooManyQuestions)?)
+                    check.answered(answer.map_err(|error| match error {
+                        PushError::NoEntity => ProveError::Gone,
+                        _ => ProveError::TooManyQuestions,
+                    })?)
                 }
                 Step::JudgeToken { user, token } => {
                     let judged = authority.judge_token(&user, &token, origin).await;
@@ -309,8 +313,12 @@ pub(crate) fn revoke(daemon: &Shared, revoked: &Revoked) {
     if !concerned.is_empty() {
         tracing::info!(user = %user.escape_debug(), entities = concerned.len(), "access was revoked");
     }
+    let current = CURRENT.try_with(|(entity, key)| Some((entity.clone(), (*key)?))).ok().flatten();
     for entity in concerned {
-        entity.0.connection.command(Command::Close(EndReason::Revoked));
+        let connection = &entity.0.connection;
+        let is_theirs = |caller: &EntityId| connection.lock().machine.has(caller);
+        let by = current.as_ref().filter(|(caller, _)| is_theirs(caller)).map(|(_, key)| *key);
+        connection.command(Command::Revoked { by });
     }
 }
 

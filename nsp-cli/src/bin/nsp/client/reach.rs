@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nossock::transport::tls::{ALPN, ClientTls, ClientTlsBuilder, Identity, TlsError, TlsSetupError};
 use nsp::authority::Answer;
-use nsp::carrier::{Address, CarrierKind, ConnectError, Limits, WEB_ALPN};
+use nsp::carrier::{Address, CarrierKind, ConnectError, Limits, Meter, WEB_ALPN};
 use nsp::client::{
     Activity, Client, Connector, Credentials, DownReason, KnownHosts, Offered, OpenError, Told, Trust,
 };
@@ -20,11 +20,12 @@ use nsp_cli::exit::Failure;
 use nsp_cli::text::{duration, size};
 
 use crate::daemon::admin;
+use crate::keyring::Account;
 use crate::place::Home;
 use crate::secret::{self, PasswordOptions};
 
 use super::context::Contexts;
-use super::tokens::Tokens;
+use super::tokens::{Held, Tokens};
 
 /// How to reach a daemon.
 #[derive(Debug, Clone, clap::Args)]
@@ -123,8 +124,15 @@ pub(crate) struct Target {
     /// Under which name tokens and keys are kept.
     pub(crate) daemon: String,
     pub(crate) user: Option<String>,
-    pub(crate) token: Option<Token>,
+    pub(crate) token: Option<Held>,
     pub(crate) ca: Option<PathBuf>,
+}
+
+impl Target {
+    /// Whose token and password they are.
+    pub(crate) fn account(&self) -> Account {
+        Account { user: self.user.clone().unwrap_or_else(|| "?".to_owned()), daemon: self.daemon.clone() }
+    }
 }
 
 /// A connection, and as whom.
@@ -132,6 +140,8 @@ pub(crate) struct Target {
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) target: Target,
+    /// Counts the bytes of the connection.
+    pub(crate) meter: Meter,
 }
 
 impl Session {
@@ -187,8 +197,8 @@ impl Reach {
             .or_else(|| tokens.only_user(&daemon).map(str::to_owned))
             .map(|user| user.to_ascii_lowercase());
         let token = match (self.given_token()?, &user) {
-            (Some(token), _) => Some(token),
-            (None, Some(user)) => tokens.find(&daemon, user),
+            (Some(token), _) => Some(Held::Here(token)),
+            (None, Some(user)) => tokens.find(&Account { user: user.clone(), daemon: daemon.clone() }),
             (None, None) => None,
         };
         let ca = self.ca.clone().or_else(|| context.ca.clone().filter(|_| is_of_context));
@@ -209,15 +219,16 @@ impl Reach {
     }
 
     pub(crate) async fn connect_to(&self, target: Target, stay: Stay) -> Result<Session, Failure> {
-        let result = self.connector(&target, stay, false)?.await;
+        let meter = Meter::default();
+        let result = self.connector(&target, stay, false)?.meter(meter.clone()).await;
         let client = match result {
             Err(DownReason::NotConnected(error)) if self.may_meet(&target) && is_unknown_issuer(&error) => {
                 // Nobody vouches for the certificate, so the key is looked at, as ssh does.
-                self.connector(&target, stay, true)?.await.map_err(explain)?
+                self.connector(&target, stay, true)?.meter(meter.clone()).await.map_err(explain)?
             }
             result => result.map_err(explain)?,
         };
-        Ok(Session { client, target })
+        Ok(Session { client, target, meter })
     }
 
     /// Connects only to see the key, and to remember it if it is confirmed.
@@ -390,21 +401,25 @@ impl Kept {
 
 impl Credentials for Kept {
     fn token<'a>(&'a self, user: Option<&'a str>) -> Answer<'a, Option<Token>> {
-        Answer::now(self.target.token.clone().filter(|_| self.is_about(user)))
+        match self.target.token.clone().filter(|_| self.is_about(user)) {
+            None => Answer::now(None),
+            Some(Held::Here(token)) => Answer::now(Some(token)),
+            Some(held) => Answer::later(async move { told(move || held.token()).await }),
+        }
     }
 
     fn password<'a>(&'a self, user: Option<&'a str>) -> Answer<'a, Option<Password>> {
         if !self.is_about(user) {
             return Answer::now(None);
         }
-        let (options, prompt) = (self.password.clone(), prompt(&self.target));
+        let (options, account) = (self.password.clone(), self.target.account());
         Answer::later(async move {
-            // Typing blocks.
-            let asked = tokio::task::spawn_blocking(move || match options.given() {
-                Ok(None) if !secret::can_ask() => None,
-                _ => options.read(&prompt).ok(),
-            });
-            asked.await.ok().flatten()
+            let asked = move || match options.given(&account)? {
+                None if !secret::can_ask() => Ok(None),
+                None => options.read(&account).map(Some),
+                given => Ok(given),
+            };
+            told(asked).await.flatten()
         })
     }
 
@@ -418,7 +433,16 @@ impl Credentials for Kept {
     }
 }
 
-/// What a password is asked for with.
-pub(crate) fn prompt(target: &Target) -> String {
-    format!("Password of {} at {}: ", target.user.as_deref().unwrap_or("?"), target.daemon)
+/// What comes of asking a person or a keyring, which blocks. Why nothing does is said here: the daemon only learns that there is none.
+async fn told<T: Send + 'static>(ask: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Option<T> {
+    let asked = tokio::task::spawn_blocking(ask).await;
+    let failure = match asked {
+        Ok(Ok(answer)) => return Some(answer),
+        Ok(Err(failure)) => failure,
+        Err(error) => Failure::Other(error.to_string()),
+    };
+    if !failure.is_quiet() {
+        nsp_cli::note!("nsp: {failure}");
+    }
+    None
 }

@@ -208,6 +208,9 @@ fn limits(plan: &Plan) -> Limits {
     };
     limits.fresh_per_address = limits.fresh_per_address.min(plan.limits.connections_per_address);
     limits.connection.message = bytes(plan.limits.message);
+    // Room for one that is worked on and the next: the largest message alone is no crowd.
+    let two = limits.connection.message.saturating_mul(2);
+    limits.connection.request_bytes = limits.connection.request_bytes.max(two);
     limits.connection.first_message = bytes(plan.limits.message_before_login);
     limits.connection.entities = plan.limits.entities;
     limits.connection.requests = plan.limits.requests;

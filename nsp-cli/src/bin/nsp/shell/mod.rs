@@ -20,11 +20,10 @@ use nsp_cli::output::{self, printable};
 
 use crate::client::call::pretty;
 use crate::client::listen;
-use crate::client::reach::{Reach, Session, Stay, not_open, prompt};
+use crate::client::reach::{Reach, Session, Stay, not_open};
 use crate::client::services;
-use crate::client::tokens::Tokens;
+use crate::client::tokens::{Held, KeepOptions, Tokens};
 use crate::daemon::admin;
-use crate::secret;
 
 use complete::Catalogue;
 use editor::{Printer, Reader, Typed};
@@ -48,12 +47,16 @@ pub(crate) struct Args {
     service: Option<String>,
 
     #[command(flatten)]
+    keep: KeepOptions,
+
+    #[command(flatten)]
     reach: Reach,
 }
 
 /// What a shell keeps.
 struct Shell {
     reach: Reach,
+    keep: KeepOptions,
     session: Session,
     activities: HashMap<String, Activity>,
     watched: HashMap<String, AbortHandle>,
@@ -75,6 +78,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let history = args.reach.home.history()?;
     let mut shell = Shell {
         reach: args.reach,
+        keep: args.keep,
         session,
         activities: HashMap::new(),
         watched: HashMap::new(),
@@ -312,15 +316,15 @@ impl Shell {
         let mut target = self.session.target.clone();
         target.user = Some(name.clone());
         target.token = None;
-        let (options, prompt) = (self.reach.password.clone(), prompt(&target));
-        let password = tokio::task::spawn_blocking(move || match options.given()? {
-            Some(password) => Ok(password),
-            None => secret::ask(&prompt),
-        });
-        let password = password.await.map_err(|error| Failure::Other(error.to_string()))??;
+        let account = target.account();
+        let tokens = self.reach.home.tokens()?;
+        let keyring = self.keep.keyring(&Tokens::read(tokens.clone())?, &account)?;
+        let (options, whose) = (self.reach.password.clone(), account.clone());
+        let password = tokio::task::spawn_blocking(move || options.read(&whose)).await;
+        let password = password.map_err(|error| Failure::Other(error.to_string()))??;
         let token = self.session.client.token(&name, password).await?;
-        Tokens::keep(self.reach.home.tokens()?, &target.daemon, &name, &token)?;
-        target.token = Some(token);
+        Tokens::keep(tokens, &account, &token, keyring.as_ref())?;
+        target.token = Some(Held::Here(token));
         let session = self.reach.connect_to(target, Stay::Reconnect).await?;
         self.activities.clear();
         self.watched.drain().for_each(|(_, watch)| watch.abort());
