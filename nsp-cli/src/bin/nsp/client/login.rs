@@ -1,5 +1,6 @@
 //! `nsp login`, `logout` and `whoami`
 
+use nsp::carrier::Address;
 use nsp::proto::RawJson;
 use serde_json::{Value, json};
 
@@ -181,13 +182,13 @@ pub(crate) async fn whoami(args: WhoamiArgs) -> Result<(), Failure> {
         )));
     }
     let user = args.reach.who_am_i().await?;
-    if args.json {
-        output::json(&user)?;
-    } else {
-        let text = |field: &str| user.get(field).and_then(Value::as_str).map(printable).unwrap_or_default();
-        let privilege = user.get("privilege").and_then(Value::as_i64).unwrap_or_default();
-        let rank = if privilege == 0 { "superuser".to_owned() } else { format!("privilege {privilege}") };
-        output::line(&format!("{} ({rank}) at {}", text("name"), target.address))?;
-    }
-    Ok(())
+    if args.json { output::json(&user) } else { output::line(&who(&user, &target.address)) }
+}
+
+/// A user as the daemon describes it, in a line.
+pub(crate) fn who(user: &Value, address: &Address) -> String {
+    let name = user.get("name").and_then(Value::as_str).map(printable).unwrap_or_default();
+    let privilege = user.get("privilege").and_then(Value::as_i64).unwrap_or_default();
+    let rank = if privilege == 0 { "superuser".to_owned() } else { format!("privilege {privilege}") };
+    format!("{name} ({rank}) at {address}")
 }

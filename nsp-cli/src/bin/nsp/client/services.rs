@@ -65,14 +65,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     match &args.name {
         None => {
             let services = list(&discovery).await?;
-            let width = services.iter().map(|service| service.name.chars().count()).max().unwrap_or_default();
-            for service in services {
-                if args.json {
-                    output::json(&service)?;
-                } else {
-                    let (name, text) = (printable(&service.name), printable(&service.description));
-                    output::line(format!("{name:width$}  {text}").trim_end())?;
-                }
+            if args.json {
+                services.iter().try_for_each(output::json)?;
+            } else {
+                show_list(&services)?;
             }
         }
         Some(name) => {
@@ -86,6 +82,15 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
     session.close().await;
     Ok(())
+}
+
+/// One line for each, with what it says of itself.
+pub(crate) fn show_list(services: &[Listed]) -> Result<(), Failure> {
+    let width = services.iter().map(|service| service.name.chars().count()).max().unwrap_or_default();
+    services.iter().try_for_each(|service| {
+        let (name, text) = (printable(&service.name), printable(&service.description));
+        output::line(format!("{name:width$}  {text}").trim_end())
+    })
 }
 
 pub(crate) fn show(manifest: &Manifest) -> Result<(), Failure> {

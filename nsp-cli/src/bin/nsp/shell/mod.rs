@@ -20,6 +20,7 @@ use nsp_cli::output::{self, printable};
 
 use crate::client::call::pretty;
 use crate::client::listen;
+use crate::client::login::who;
 use crate::client::reach::{Reach, Session, Stay, not_open};
 use crate::client::services;
 use crate::client::tokens::{Held, KeepOptions, Tokens};
@@ -222,7 +223,7 @@ impl Shell {
             Line::Whoami => {
                 let admin = self.activity(admin::NAME).await?;
                 let user: Value = admin.call("whoami", &Value::Null).await?;
-                output::json(&user)?;
+                output::line(&who(&user, &self.session.target.address))?;
             }
             Line::Status => output::line(&self.status.to_string())?,
             Line::Local(command) => local(&command).await?,
@@ -256,12 +257,7 @@ impl Shell {
         let discovery = self.activity(DISCOVERY).await?;
         match name {
             Some(name) => services::show(&services::describe(&discovery, name).await?),
-            None => {
-                for service in services::list(&discovery).await? {
-                    output::line(&printable(&service.name))?;
-                }
-                Ok(())
-            }
+            None => services::show_list(&services::list(&discovery).await?),
         }
     }
 
