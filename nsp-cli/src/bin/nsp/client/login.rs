@@ -86,7 +86,10 @@ pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
     let (options, whose) = (args.reach.password.clone(), account.clone());
     let password = tokio::task::spawn_blocking(move || options.read(&whose)).await;
     let password = password.map_err(|error| Failure::Other(error.to_string()))??;
-    let token = session.client.token(&user, password.clone()).await?;
+    let token = match session.client.token(&user, password.clone()).await {
+        Ok(token) => token,
+        Err(error) => return Err(session.with_reason(error.into()).await),
+    };
     Tokens::keep(tokens, &account, &token, for_token.as_ref())?;
     if let Some(keyring) = for_password {
         keyring.keep(Secret::Password, &account, password.reveal())?;
@@ -148,10 +151,7 @@ pub(crate) async fn logout(args: LogoutArgs) -> Result<(), Failure> {
         Ok(()) => output::line(&format!("{} is logged out", printable(&user))),
         // It was good no more.
         Err(Failure::NotAuthenticated(_)) => output::line(&format!("{} was logged out", printable(&user))),
-        Err(failure) => {
-            nsp_cli::note!("nsp: the token is forgotten here; the daemon was not told");
-            Err(failure)
-        }
+        Err(failure) => Err(failure.and("the token is forgotten here, and the daemon was not told")),
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use nsp_cli::exit::Failure;
 use nsp_cli::output::{self, printable};
 
-use super::reach::{Reach, Stay};
+use super::reach::{Reach, Stay, no_service};
 
 /// Show the services of a daemon, or what one of them offers, with an example call for each function.
 ///
@@ -50,7 +50,11 @@ pub(crate) async fn list(discovery: &Activity) -> Result<Vec<Listed>, Failure> {
 
 /// What a service offers.
 pub(crate) async fn describe(discovery: &Activity, service: &str) -> Result<Manifest, Failure> {
-    Ok(discovery.call("describe", &json!({ "service": service })).await?)
+    let described = discovery.call("describe", &json!({ "service": service })).await;
+    described.map_err(|error| match Failure::from(error) {
+        Failure::NoHandler(_) => no_service(service),
+        failure => failure,
+    })
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
