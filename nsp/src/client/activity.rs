@@ -267,6 +267,9 @@ impl Activity {
 
     /// Sends data to the service, and waits until it says that it has it.
     ///
+    /// One that is given up has been sent all the same: it counts among [those that wait](crate::machine::client::Limits::calls) until the daemon
+    /// acknowledges it, and while there are as many as may, the next one waits, inside its deadline.
+    ///
     /// # Errors
     /// As [`call`](Self::call).
     ///
@@ -274,7 +277,7 @@ impl Activity {
     /// As [`call`](Self::call).
     pub async fn send(&self, data: &(impl Serialize + ?Sized)) -> Result<(), CallError> {
         let data = RawJson::of(data).map_err(CallError::Argument)?;
-        self.ask(Ask::Data(data.into())).await.map(drop)
+        self.send_data(data.into()).await
     }
 
     /// Sends bytes to the service; as [`send`](Self::send).
@@ -285,7 +288,22 @@ impl Activity {
     /// # Cancel safety
     /// As [`call`](Self::call).
     pub async fn send_blob(&self, blob: impl Into<Bytes>) -> Result<(), CallError> {
-        self.ask(Ask::Data(blob.into().into())).await.map(drop)
+        self.send_data(blob.into().into()).await
+    }
+
+    async fn send_data(&self, data: Data) -> Result<(), CallError> {
+        let mut deadline = Deadline { until: None, timeout: self.timeout };
+        let mut sent = self.ask(Ask::Data(data.clone())).await;
+        while let Err(CallError::TooMany { .. }) = sent {
+            // Those that were given up keep their places until they are acknowledged, or the activity is opened anew.
+            let room = poll_fn(|cx| match self.shared().lock().poll_send(self.handle.id, cx.waker()) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            });
+            deadline.limit(room).await?;
+            sent = self.call_later(Ask::Data(data.clone()), deadline).await;
+        }
+        sent.map(drop)
     }
 
     /// Closes it, for all who hold it, and waits until the daemon has been told. Its streams end, and its calls fail.
@@ -323,9 +341,8 @@ impl Activity {
     }
 
     /// Begins a call as soon as there is room for it and the activity is open, and waits for its answer.
-    pub(super) async fn call_later(&self, ask: Ask<'_>) -> Result<Reply, CallError> {
+    pub(super) async fn call_later(&self, ask: Ask<'_>, mut deadline: Deadline) -> Result<Reply, CallError> {
         let (shared, timeout) = (self.shared(), self.timeout);
-        let mut deadline = Deadline { until: None, timeout };
         let Ok(_permit) = deadline.limit(shared.permits.acquire()).await? else {
             return Err(not_connected(shared));
         };
@@ -356,7 +373,7 @@ impl Activity {
 }
 
 /// The time for a call, measured once it is known that there is something to wait for.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline {
     pub(super) until: Option<Instant>,
     pub(super) timeout: Duration,

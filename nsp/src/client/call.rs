@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::SemaphorePermit;
 
-use super::activity::Activity;
+use super::activity::{Activity, Deadline};
 use super::core::Outcome;
 use super::error::CallError;
 use super::shared::{Begun, Shared};
@@ -123,7 +123,9 @@ impl<'a> Calling<'a> {
     }
 
     fn later(activity: &'a Activity, ask: Ask<'a>) -> Self {
-        Self { stage: Stage::Later(Box::pin(activity.call_later(ask))), timeout: activity.timeout() }
+        let timeout = activity.timeout();
+        let deadline = Deadline { until: None, timeout };
+        Self { stage: Stage::Later(Box::pin(activity.call_later(ask, deadline))), timeout }
     }
 }
 

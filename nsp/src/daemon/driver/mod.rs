@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
+use nossock::Seldom;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Sleep;
 
@@ -125,7 +126,11 @@ pub(crate) struct Terms {
 #[inline]
 fn send(carrier: &mut dyn Carrier, connection: ConnectionId, next: Next<'_>) {
     if let Err(error) = carrier::send(carrier, next) {
-        tracing::error!(connection = connection.0, %error, "a message was not sent");
+        // A client may say that it takes less than it asks for.
+        static UNSENT: Seldom = Seldom::new();
+        if let Some(times) = UNSENT.times(now()) {
+            tracing::error!(connection = connection.0, %error, times, "a message was not sent");
+        }
     }
 }
 

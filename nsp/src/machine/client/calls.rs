@@ -89,10 +89,8 @@ impl Client {
         timeout: Duration,
         now: Instant,
     ) -> Result<CallKey, RequestError> {
-        let limit = self.config.limits.calls;
-        // Gaps count as well: a daemon that never acknowledges must not make them grow.
-        if self.activities.get_mut(activity).is_some_and(|activity| activity.sends.len() >= limit) {
-            return Err(RequestError::TooManyCalls { limit });
+        if !self.has_room_to_send(activity) {
+            return Err(RequestError::TooManyCalls { limit: self.config.limits.calls });
         }
         let about = ("SS", 64 + data.json_length());
         let call = self.begin(activity, CallKind::Send, now + timeout, about, |writer, entity, _| {
@@ -106,6 +104,12 @@ impl Client {
 }
 
 impl Client {
+    /// Whether an activity may send once more. What was given up counts as well: a daemon that never acknowledges must not make it grow.
+    pub(crate) fn has_room_to_send(&mut self, activity: ActivityKey) -> bool {
+        let limit = self.config.limits.calls;
+        self.activities.get_mut(activity).is_none_or(|activity| activity.sends.len() < limit)
+    }
+
     /// Begins a call of an activity, if that is open and there is room for one more: an operation of about so many bytes, with what
     /// `write` writes, which is given the entity and the id, and with the blob that it gives.
     #[inline]
