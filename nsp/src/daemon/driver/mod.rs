@@ -28,12 +28,11 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
-use nossock::Seldom;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Sleep;
 
 use self::dispatch::Member;
-use self::finish::panicked;
+use self::finish::{panicked, unsent};
 use super::connection::{Command, Connection, EndReason, WeakUse, now};
 use super::handler::FutureSlot;
 use super::seats::Seat;
@@ -335,12 +334,7 @@ impl Driver {
                 while self.carrier.queued() < CARRIER_QUEUE {
                     let Some(message) = core.outbox.pop() else { break };
                     if let Err(error) = self.carrier.start_send(message) {
-                        // A client may say that it takes less than it asks for.
-                        static UNSENT: Seldom = Seldom::new();
-                        if let Some(times) = UNSENT.times(self.now) {
-                            let connection = self.connection.id.0;
-                            tracing::error!(connection, %error, times, "a message was not sent");
-                        }
+                        unsent(&self.connection, &error);
                     }
                 }
                 (std::mem::take(&mut core.is_awaited), core.outbox.is_empty())
