@@ -28,6 +28,9 @@ const TURNS: usize = 64;
 /// Messages that are handled under one lock.
 const BATCH: usize = 64;
 
+/// Bytes in them; the last one comes on top. Sixty-four of the largest would be as many megabytes, for whoever sends them.
+const BATCH_BYTES: usize = 256 * 1024;
+
 /// Bytes that the carrier is given at most, on top of one message.
 const MOST_QUEUED: usize = 256 * 1024;
 
@@ -144,9 +147,13 @@ impl Driver {
 
     /// Takes what has arrived; gives the end, if that has come.
     fn receive(&mut self, cx: &mut Context<'_>) -> Option<CarrierEnd> {
-        while self.received.len() < BATCH {
+        let mut bytes = 0;
+        while self.received.len() < BATCH && bytes < BATCH_BYTES {
             match self.carrier.poll_receive(cx) {
-                Poll::Ready(Ok(incoming)) => self.received.push(incoming),
+                Poll::Ready(Ok(incoming)) => {
+                    bytes += incoming.len();
+                    self.received.push(incoming);
+                }
                 Poll::Ready(Err(end)) => return Some(end),
                 Poll::Pending => break,
             }

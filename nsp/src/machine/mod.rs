@@ -51,6 +51,16 @@ pub enum Incoming {
     Sealed(Bytes),
 }
 
+impl Incoming {
+    /// Bytes that it keeps, without whatever a carrier adds.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Message(message) | Self::Sealed(message) => message.len(),
+            Self::Packet(packet) => packet.payload.len(),
+        }
+    }
+}
+
 impl From<Received> for Incoming {
     fn from(received: Received) -> Self {
         match received {
