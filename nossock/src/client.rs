@@ -201,11 +201,16 @@ impl Client {
     pub async fn socket(&self) -> Result<Socket, ClientError> {
         let mut state = self.state.clone();
         loop {
+            // Looked at before the connection: were it after, one that comes between the two would not be seen as a change.
+            let closed = match &*state.borrow_and_update() {
+                ClientState::Closed { reason } => Some(reason.clone()),
+                _ => None,
+            };
             if let Some(socket) = self.shared.socket() {
                 return Ok(socket);
             }
-            if let ClientState::Closed { reason } = &*state.borrow_and_update() {
-                return Err(ClientError::Closed(reason.clone()));
+            if let Some(reason) = closed {
+                return Err(ClientError::Closed(reason));
             }
             if state.changed().await.is_err() {
                 return Err(ClientError::Closed(None));

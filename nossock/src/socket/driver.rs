@@ -147,6 +147,12 @@ impl<T> Driver<T> {
         }
     }
 
+    /// Bytes of memory that it reads into.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.input.capacity()
+    }
+
     fn limits(&self) -> &crate::Limits {
         &self.shared.config.limits
     }
@@ -211,9 +217,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let mut input = (&mut self.input).limit(most.unwrap_or(self.shared.config.limits.read_step).max(1));
         match poll_read_buf(Pin::new(&mut self.io), cx, &mut input) {
             Poll::Pending => {
-                if self.input.is_empty() {
-                    memory::give_back(&mut self.input);
-                }
+                memory::give_back(&mut self.input);
                 Poll::Pending
             }
             Poll::Ready(Ok(0)) => {
@@ -229,9 +233,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     fn make_room(&mut self) {
-        if self.input.capacity() == 0 {
-            memory::take(&mut self.input);
-        }
+        memory::take(&mut self.input);
         // The whole of a large frame, if the memory is there already: then only its beginning is moved, and not half of
         // it when the memory behind it ends.
         let whole = self.decoder.most(&self.input);

@@ -186,41 +186,28 @@ impl<T: IntoAnswer<Shape>, Shape> IntoAnswer<Fallible<Shape>> for Result<T, Reje
     }
 }
 
+/// Makes handlers of async functions of up to six arguments, each taken out of the message.
 macro_rules! handlers {
-    ($($arg:ident),*) => {
-        impl<H, S, F, R, $($arg,)*> MessageHandler<S, ($($arg,)*)> for H
+    ($handler:ident: $gives:ident $(<$shape:ident>)?) => {
+        handlers!(@ $handler: $gives $(<$shape>)?;);
+        handlers!(@ $handler: $gives $(<$shape>)?; A);
+        handlers!(@ $handler: $gives $(<$shape>)?; A, B);
+        handlers!(@ $handler: $gives $(<$shape>)?; A, B, C);
+        handlers!(@ $handler: $gives $(<$shape>)?; A, B, C, D);
+        handlers!(@ $handler: $gives $(<$shape>)?; A, B, C, D, E);
+        handlers!(@ $handler: $gives $(<$shape>)?; A, B, C, D, E, G);
+    };
+    (@ $handler:ident: $gives:ident $(<$shape:ident>)?; $($arg:ident),*) => {
+        impl<H, S, F, R, $($shape,)? $($arg,)*> $handler<S, ($($shape,)? $($arg,)*)> for H
         where
             H: Fn($($arg,)*) -> F + Send + Sync + 'static,
             F: Future<Output = R> + Send + 'static,
-            R: IntoOutcome,
+            R: $gives $(<$shape>)?,
             $($arg: FromMessage<S>,)*
         {
             const KEEPS_BODY: bool = false $(|| $arg::KEEPS_BODY)*;
             type Future = F;
-
-            #[allow(non_snake_case, unused_variables, reason = "one macro for every number of arguments")]
-            #[inline(always)]
-            fn start<Started>(
-                &self,
-                incoming: &Incoming<'_>,
-                state: &S,
-                go_on: impl FnOnce(F) -> Started,
-            ) -> Result<Started, Reject> {
-                $(let $arg = $arg::from_message(incoming, state)?;)*
-                Ok(go_on(self($($arg,)*)))
-            }
-        }
-
-        impl<H, S, F, R, Shape, $($arg,)*> RequestHandler<S, (Shape, $($arg,)*)> for H
-        where
-            H: Fn($($arg,)*) -> F + Send + Sync + 'static,
-            F: Future<Output = R> + Send + 'static,
-            R: IntoAnswer<Shape>,
-            $($arg: FromMessage<S>,)*
-        {
-            const KEEPS_BODY: bool = false $(|| $arg::KEEPS_BODY)*;
-            type Future = F;
-            type Shape = Shape;
+            $(type $shape = $shape;)?
 
             #[allow(non_snake_case, unused_variables, reason = "one macro for every number of arguments")]
             #[inline(always)]
@@ -237,13 +224,8 @@ macro_rules! handlers {
     };
 }
 
-handlers!();
-handlers!(A);
-handlers!(A, B);
-handlers!(A, B, C);
-handlers!(A, B, C, D);
-handlers!(A, B, C, D, E);
-handlers!(A, B, C, D, E, G);
+handlers!(MessageHandler: IntoOutcome);
+handlers!(RequestHandler: IntoAnswer<Shape>);
 
 /// A handler with its types forgotten.
 pub(crate) trait Endpoint: Send + Sync {

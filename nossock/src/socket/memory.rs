@@ -17,19 +17,32 @@ thread_local! {
 /// other, as fresh memory costs a page fault every 4 KiB.
 const KEEP_INPUT: usize = 8 * 1024 * 1024;
 
-/// Takes the thread's buffer, if there is one.
+/// As few bytes of a frame that has begun wait in a buffer of their own: a peer that sends no more of it is not to hold one of
+/// many times their size.
+const FEW: usize = 1024;
+
+/// Takes the thread's buffer, if there is one, for what has none or a small one.
 pub(crate) fn take(buffer: &mut BytesMut) {
-    if buffer.capacity() == 0 {
-        *buffer = INPUT.take();
+    if buffer.capacity() > FEW {
+        return;
+    }
+    let mut whole = INPUT.take();
+    if whole.capacity() > 0 {
+        whole.extend_from_slice(buffer);
+        *buffer = whole;
     }
 }
 
-/// Gives an empty buffer back to the thread.
+/// Gives a buffer back to the thread when nothing more comes for now; a few bytes of it that are still needed move.
 pub(crate) fn give_back(buffer: &mut BytesMut) {
-    let mut buffer = std::mem::take(buffer);
-    buffer.clear();
-    if (1..=KEEP_INPUT).contains(&buffer.capacity()) {
-        INPUT.set(buffer);
+    if buffer.len() > FEW || (!buffer.is_empty() && buffer.capacity() <= FEW) {
+        return;
+    }
+    let few = BytesMut::from(&**buffer);
+    let mut whole = std::mem::replace(buffer, few);
+    whole.clear();
+    if (1..=KEEP_INPUT).contains(&whole.capacity()) {
+        INPUT.set(whole);
     }
 }
 

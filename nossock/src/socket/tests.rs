@@ -7,6 +7,8 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use tokio::io::AsyncWriteExt as _;
+
 use super::answers::{Answers, Asked};
 use super::shared::{On, Turn};
 use super::{Driver, Peer, Side, Socket};
@@ -121,4 +123,24 @@ impl serde::Serialize for Bursts {
     fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
         panic!("bursts")
     }
+}
+
+#[tokio::test]
+async fn frame_that_has_begun_holds_what_has_come_of_it() {
+    let (_socket, driver, mut there) = pair();
+    let mut driver = Box::pin(driver);
+    let mut frame = b"j\x01m\0\0\x27\x10".to_vec(); // of ten thousand bytes
+    frame.resize(frame.len() + 10_000, b' ');
+    let (head, body) = frame.split_at(3);
+    there.write_all(head).await.unwrap();
+    assert!(poll(driver.as_mut()).is_pending());
+    assert_eq!(driver.held(), 3, "bytes held for three");
+    let mut come = 3;
+    for piece in body.chunks(500) {
+        there.write_all(piece).await.unwrap();
+        assert!(poll(driver.as_mut()).is_pending());
+        come += piece.len();
+        assert!(driver.held() >= come || come == frame.len());
+    }
+    assert_eq!(driver.held(), 0, "all of it is given to who asked");
 }

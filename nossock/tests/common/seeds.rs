@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 /// Seeds of one target, by file name.
 pub type Seeds = BTreeMap<String, Vec<u8>>;
 
+/// What runs a seed of a target.
+pub type Run = fn(&[u8]);
+
 /// Makes the seeds anew instead of comparing them, when this variable is set.
 const WRITE: &str = "NOSSOCK_WRITE_SEEDS";
 
@@ -30,7 +33,7 @@ fn kept(target: &str) -> Seeds {
 }
 
 /// Runs each target with all of its seeds.
-pub fn pass(targets: &[(&str, fn(&[u8]))]) {
+pub fn pass(targets: &[(&str, Run)]) {
     for (target, run) in targets {
         let kept = kept(target);
         assert!(kept.len() >= 5, "`{target}` has {} seeds", kept.len());

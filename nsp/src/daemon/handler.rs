@@ -135,47 +135,38 @@ impl<T: IntoGift<Shape>, Shape> IntoGift<Fallible<Shape>> for Result<T, Fail> {
     }
 }
 
+/// Makes handlers of async functions of up to six arguments: each is taken out of the call, and what they give is turned into `$out`.
 macro_rules! handlers {
-    ($($arg:ident),*) => {
-        impl<H, S, F, R, Shape, $($arg,)*> Function<S, (Shape, $($arg,)*)> for H
+    ($handler:ident: $gives:ident::$turn:ident -> $out:ty $(, $shape:ident)?) => {
+        handlers!(@ $handler: $gives::$turn -> $out $(, $shape)?;);
+        handlers!(@ $handler: $gives::$turn -> $out $(, $shape)?; A);
+        handlers!(@ $handler: $gives::$turn -> $out $(, $shape)?; A, B);
+        handlers!(@ $handler: $gives::$turn -> $out $(, $shape)?; A, B, C);
+        handlers!(@ $handler: $gives::$turn -> $out $(, $shape)?; A, B, C, D);
+        handlers!(@ $handler: $gives::$turn -> $out $(, $shape)?; A, B, C, D, E);
+        handlers!(@ $handler: $gives::$turn -> $out $(, $shape)?; A, B, C, D, E, G);
+    };
+    (@ $handler:ident: $gives:ident::$turn:ident -> $out:ty $(, $shape:ident)?; $($arg:ident),*) => {
+        impl<H, S, F, R, $($shape,)? $($arg,)*> $handler<S, ($($shape,)? $($arg,)*)> for H
         where
             H: Fn($($arg,)*) -> F + Send + Sync + 'static,
             F: Future<Output = R> + Send,
-            R: IntoGift<Shape>,
+            R: $gives $(<$shape>)?,
             S: Sync,
             $($arg: FromCall<S>,)*
         {
             #[allow(non_snake_case, unused_variables, reason = "one macro for every number of arguments")]
-            async fn run(&self, call: &Call, state: &S) -> Result<Gift, Fail> {
+            async fn run(&self, call: &Call, state: &S) -> Result<$out, Fail> {
                 $(let $arg = $arg::from_call(call, state).await?;)*
-                self($($arg,)*).await.into_gift()
-            }
-        }
-
-        impl<H, S, F, R, $($arg,)*> Hook<S, ($($arg,)*)> for H
-        where
-            H: Fn($($arg,)*) -> F + Send + Sync + 'static,
-            F: Future<Output = R> + Send,
-            R: IntoOutcome,
-            S: Sync,
-            $($arg: FromCall<S>,)*
-        {
-            #[allow(non_snake_case, unused_variables, reason = "one macro for every number of arguments")]
-            async fn run(&self, call: &Call, state: &S) -> Result<(), Fail> {
-                $(let $arg = $arg::from_call(call, state).await?;)*
-                self($($arg,)*).await.into_outcome()
+                self($($arg,)*).await.$turn()
             }
         }
     };
 }
+pub(super) use handlers;
 
-handlers!();
-handlers!(A);
-handlers!(A, B);
-handlers!(A, B, C);
-handlers!(A, B, C, D);
-handlers!(A, B, C, D, E);
-handlers!(A, B, C, D, E, G);
+handlers!(Function: IntoGift::into_gift -> Gift, Shape);
+handlers!(Hook: IntoOutcome::into_outcome -> ());
 
 /// A handler with its types forgotten.
 pub(crate) trait Endpoint: Send + Sync {

@@ -8,6 +8,7 @@ use futures_core::future::BoxFuture;
 use super::call::Call;
 use super::extract::FromCall;
 use super::fail::Fail;
+use super::handler::handlers;
 
 /// An async function that tells whose the thing is that a call is about.
 ///
@@ -47,32 +48,7 @@ impl IntoOwner for Result<Option<String>, Fail> {
     }
 }
 
-macro_rules! owners {
-    ($($arg:ident),*) => {
-        impl<H, S, F, R, $($arg,)*> OwnerOf<S, ($($arg,)*)> for H
-        where
-            H: Fn($($arg,)*) -> F + Send + Sync + 'static,
-            F: Future<Output = R> + Send,
-            R: IntoOwner,
-            S: Sync,
-            $($arg: FromCall<S>,)*
-        {
-            #[allow(non_snake_case, unused_variables, reason = "one macro for every number of arguments")]
-            async fn run(&self, call: &Call, state: &S) -> Result<Option<String>, Fail> {
-                $(let $arg = $arg::from_call(call, state).await?;)*
-                self($($arg,)*).await.into_owner()
-            }
-        }
-    };
-}
-
-owners!();
-owners!(A);
-owners!(A, B);
-owners!(A, B, C);
-owners!(A, B, C, D);
-owners!(A, B, C, D, E);
-owners!(A, B, C, D, E, G);
+handlers!(OwnerOf: IntoOwner::into_owner -> Option<String>);
 
 /// One with its types forgotten.
 pub(crate) trait Owners: Send + Sync {

@@ -14,7 +14,7 @@ use crate::daemon::handler::{CallFuture, Endpoint};
 use crate::daemon::service::Runtime;
 use crate::daemon::shared::{Shared, Totals};
 use crate::machine::daemon::{Gift, RequestKey};
-use crate::proto::{EntityId, Failure};
+use crate::proto::{EncodeError, EntityId, Failure};
 
 /// What a handler was started for.
 #[derive(Debug)]
@@ -147,4 +147,13 @@ pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> Fail {
     let said = panic.downcast_ref::<&str>().copied();
     let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     Fail::internal(format!("panicked: {}", said.unwrap_or("without words")))
+}
+
+/// A message was too large for its carrier. A client may say that it takes less than it asks for, and ask as often as it likes.
+#[cold]
+pub(super) fn unsent(connection: ConnectionId, error: &EncodeError) {
+    static UNSENT: Seldom = Seldom::new();
+    if let Some(times) = UNSENT.times(now()) {
+        tracing::error!(connection = connection.0, %error, times, "a message was not sent");
+    }
 }

@@ -28,12 +28,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
-use nossock::Seldom;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Sleep;
 
 use self::dispatch::Member;
-use self::finish::panicked;
+use self::finish::{panicked, unsent};
 use super::connection::{Connection, EndReason, WeakUse, now};
 use super::handler::FutureSlot;
 use super::seats::Seat;
@@ -126,11 +125,7 @@ pub(crate) struct Terms {
 #[inline]
 fn send(carrier: &mut dyn Carrier, connection: ConnectionId, next: Next<'_>) {
     if let Err(error) = carrier::send(carrier, next) {
-        // A client may say that it takes less than it asks for.
-        static UNSENT: Seldom = Seldom::new();
-        if let Some(times) = UNSENT.times(now()) {
-            tracing::error!(connection = connection.0, %error, times, "a message was not sent");
-        }
+        unsent(connection, &error);
     }
 }
 
