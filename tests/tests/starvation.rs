@@ -154,9 +154,11 @@ async fn frames_that_come_a_byte_at_a_time_are_given_up() {
     victim.report("frames of 1 MiB announced", 200, 200 * 80);
     let heads: Vec<_> = {
         let mut heads = Vec::new();
-        for _ in 0..20 {
+        for n in 0..20 {
             let mut peer = victim.raw().await;
-            peer.write_all(b"j\x04no").await.unwrap();
+            // A head, or a hello, that does not end.
+            let begun = if n % 2 == 0 { &b"j\x04no"[..] } else { b"c\0\0\0\0\x3d{\"hel" };
+            peer.write_all(begun).await.unwrap();
             heads.push(peer);
         }
         heads
