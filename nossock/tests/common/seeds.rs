@@ -29,8 +29,11 @@ fn kept(target: &str) -> Seeds {
         .collect()
 }
 
+/// A target: what it is called, and what it does with its bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// Runs each target with all of its seeds.
-pub fn pass(targets: &[(&str, fn(&[u8]))]) {
+pub fn pass(targets: &[Target]) {
     for (target, run) in targets {
         let kept = kept(target);
         assert!(kept.len() >= 5, "`{target}` has {} seeds", kept.len());
