@@ -303,14 +303,9 @@ async fn server_without_file_descriptors_recovers() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     // It waits, and does not spin: a second of this costs it a fraction of one.
-    let cpu = || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", victim.process.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-    };
-    let before = cpu();
+    let before = victim.process.spent();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let spent = cpu() - before;
+    let spent = victim.process.spent() - before;
     assert!(spent <= 20, "{spent} hundredths of a second of a processor");
     drop(peers);
     victim.still_serves().await;
