@@ -17,7 +17,7 @@ use rusqlite::{Connection, OpenFlags, Row};
 use crate::audit;
 use crate::clock::Timestamp;
 use crate::password::{LegacyKey, legacy_hmac};
-use crate::store::{Account, Change, ChangeError, Changed, StoreError};
+use crate::store::{Account, Change, ChangeError, StoreError};
 use crate::user::{Names, User, UserId, Username, check_names};
 use crate::users::Users;
 
@@ -173,8 +173,7 @@ impl Users {
         let locked = accounts.iter().filter(|account| account.user.locked);
         let locked = locked.map(|account| account.user.name.clone()).collect();
         let (actor, count) = (self.actor.clone(), accounts.len());
-        let note = move |_: &Changed| audit::imported(&actor, count);
-        self.core.change(Change::Import(accounts), note).await?;
+        self.core.change(Change::Import(accounts), move |_| audit::imported(&actor, count)).await?;
         Ok(Imported { users, locked, refused })
     }
 

@@ -141,8 +141,10 @@ impl Users {
         user.roles = roles;
         user.must_change_password = must_change_password;
         user.rename(names, now);
-        let changed = self.change(Change::Create(Account { user, password }), "created").await?;
-        changed.after.ok_or(UserError::Change(ChangeError::NoUser))
+        let (name, actor) = (user.name.clone(), self.actor.clone());
+        let note = move |_: &Changed| audit::changed(&name, &actor, "created");
+        self.core.change(Change::Create(Account { user: user.clone(), password }), note).await?;
+        Ok(user)
     }
 
     /// Creates the superuser `admin` with a password that is made up and returned, if there is no user at all. It is
@@ -176,7 +178,7 @@ impl Users {
     ///
     /// When there is no such user, or it is the last superuser who can log in.
     pub async fn delete(&self, who: impl Into<Who>) -> Result<User, UserError> {
-        let changed = self.change(Change::Delete(who.into()), "removed").await?;
+        let changed = self.core.change(Change::Delete(who.into()), self.note("removed")).await?;
         changed.before.ok_or(UserError::Change(ChangeError::NoUser))
     }
 
@@ -291,8 +293,8 @@ impl Users {
     ) -> Result<(Token, TokenRecord), UserError> {
         check_text("label", label)?;
         let user = self.find(who).await?.ok_or(ChangeError::NoUser)?;
-        let actor = self.actor.clone();
-        let note = move |user: &User, _| audit::changed(&user.name, &actor, "token");
+        let (name, actor) = (user.name.clone(), self.actor.clone());
+        let note = move |_| audit::changed(&name, &actor, "token");
         Ok(self.core.add_token(&user, label.into(), None, note).await?)
     }
 
@@ -302,7 +304,8 @@ impl Users {
     ///
     /// When there is no such user or no such token.
     pub async fn revoke_token(&self, who: impl Into<Who>, id: TokenId) -> Result<(), UserError> {
-        self.revoke(Change::RevokeToken(who.into(), id)).await.map(drop)
+        self.core.change(Change::RevokeToken(who.into(), id), self.note_revoked()).await?;
+        Ok(())
     }
 
     /// Ends all tokens of a user, and live connections. Says how many tokens there were.
@@ -311,7 +314,8 @@ impl Users {
     ///
     /// When there is no such user.
     pub async fn revoke_tokens(&self, who: impl Into<Who>) -> Result<usize, UserError> {
-        Ok(self.revoke(Change::RevokeTokens(who.into())).await?.tokens.len())
+        let changed = self.core.change(Change::RevokeTokens(who.into()), self.note_revoked()).await?;
+        Ok(changed.tokens.len())
     }
 
     /// Whether a password is good enough for that user.
@@ -320,28 +324,26 @@ impl Users {
     }
 
     async fn edit(&self, change: Change, what: &'static str) -> Result<User, UserError> {
-        let changed = self.change(change, what).await?;
+        let changed = self.core.change(change, self.note(what)).await?;
         changed.after.ok_or(UserError::Change(ChangeError::NoUser))
     }
 
-    async fn change(&self, change: Change, what: &'static str) -> Result<Changed, UserError> {
+    fn note(&self, what: &'static str) -> impl FnOnce(&Changed) + Send + use<> {
         let actor = self.actor.clone();
-        let note = move |changed: &Changed| {
-            if let Some(user) = changed.before.as_ref().or(changed.after.as_ref()) {
+        move |changed| {
+            if let Some(user) = &changed.before {
                 audit::changed(&user.name, &actor, what);
             }
-        };
-        Ok(self.core.change(change, note).await?)
+        }
     }
 
-    async fn revoke(&self, change: Change) -> Result<Changed, UserError> {
+    fn note_revoked(&self) -> impl FnOnce(&Changed) + Send + use<> {
         let actor = self.actor.clone();
-        let note = move |changed: &Changed| {
+        move |changed| {
             if let Some(user) = &changed.before {
                 audit::revoked(&user.name, &actor, changed.tokens.len());
             }
-        };
-        Ok(self.core.change(change, note).await?)
+        }
     }
 }
 

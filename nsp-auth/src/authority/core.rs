@@ -89,12 +89,12 @@ impl Core {
         if user.is_superuser() { self.settings.superuser_tokens } else { self.settings.user_tokens }
     }
 
-    /// Changes something, writes it down, and makes void what was said before.
+    /// Changes something, makes void what was said before, and has it written down.
     ///
     /// # Cancel safety
     ///
     /// Once begun it goes on by itself: a caller who is dropped between the change and its announcement would leave revoked tokens in
-    /// the cache, live connections uncut, and no trace.
+    /// the cache, live connections uncut, and a change of which no log knows.
     pub(crate) async fn change(
         self: &Arc<Self>,
         change: Change,

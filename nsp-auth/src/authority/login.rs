@@ -15,7 +15,7 @@ use nsp::{Password, Token};
 use super::core::{Core, unavailable};
 use crate::audit;
 use crate::password::PasswordHash;
-use crate::store::{Account, Change, ChangeError, Changed, Counted};
+use crate::store::{Account, Change, ChangeError, Counted};
 use crate::throttle::{self, Attempt, Network, Outcome, Refused};
 use crate::token::{self, TokenHash, TokenId, TokenRecord};
 use crate::user::{User, Username};
@@ -105,7 +105,8 @@ impl Core {
             let from = origin
                 .address
                 .map_or("login".into(), |address| format!("login from {}", address.to_canonical()));
-            let note = move |user: &User, id| audit::login(&user.name, origin, id);
+            let name = user.name.clone();
+            let note = move |token| audit::login(&name, origin, token);
             match self.add_token(&user, from, Some(hash), note).await {
                 Ok((token, _)) => return Ok(token),
                 Err(ChangeError::Outdated) => {}
@@ -118,25 +119,19 @@ impl Core {
         Err(Denied::Wrong)
     }
 
-    /// Makes a token of a user, and writes that down.
+    /// Makes a token of a user.
     pub(crate) async fn add_token(
         self: &Arc<Self>,
         user: &User,
         label: String,
         password: Option<PasswordHash>,
-        note: impl FnOnce(&User, TokenId) + Send + 'static,
+        note: impl FnOnce(TokenId) + Send + 'static,
     ) -> Result<(Token, TokenRecord), ChangeError> {
         let now = self.now();
         let token = token::random();
         let record = TokenRecord::new(TokenHash::of(&token), user.id, label, self.lifetime_for(user), now);
-        let id = record.id();
-        let note = move |changed: &Changed| {
-            if let Some(user) = &changed.after {
-                note(user, id);
-            }
-        };
-        let most = self.settings.tokens_per_user;
-        self.change(Change::AddToken(record.clone(), most, password), note).await?;
+        let (id, most) = (record.id(), self.settings.tokens_per_user);
+        self.change(Change::AddToken(record.clone(), most, password), move |_| note(id)).await?;
         self.sweep();
         Ok((token, record))
     }

@@ -6,6 +6,7 @@ mod clocks;
 mod common;
 mod daemon;
 mod durability;
+mod failing;
 mod import;
 mod layers;
 mod login;

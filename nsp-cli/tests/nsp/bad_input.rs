@@ -42,7 +42,7 @@ fn bad_input_has_one_line_and_its_status() {
         (&["send", "Text", "{bad"], 2, "not JSON"),
         (&["send", "Nowhere", "1"], 7, "there is no service `Nowhere`"),
         (&["listen", "Nowhere"], 7, "there is no service `Nowhere`"),
-        (&["services", "Nowhere"], 7, "no_service"),
+        (&["services", "Nowhere"], 7, "there is no service `Nowhere`"),
         (&["ping", "--function", "x"], 2, "is not SERVICE.FUNCTION"),
         (&["bench", "Text", "Nothing"], 7, "no_function"),
         (&["login"], 2, "as whom"),

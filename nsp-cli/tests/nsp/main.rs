@@ -7,6 +7,7 @@ mod blobs;
 mod calls;
 mod daemon;
 mod durability;
+mod every_command;
 mod policy;
 mod shell;
 mod support;

@@ -39,6 +39,27 @@ impl Remembered {
     pub(crate) fn holds(&self, epoch: u64, now: Instant) -> bool {
         self.epoch == epoch && now < self.until
     }
+
+    /// Whether it is what is demanded. A password is demanded anew each time.
+    pub(crate) fn shows(&self, demand: Demand) -> bool {
+        self.token.is_some()
+            && match demand {
+                Demand::Token => true,
+                Demand::Superuser => self.is_superuser,
+                Demand::Password => false,
+            }
+    }
+}
+
+/// What is known of an entity without asking anybody. It is looked at once a call.
+#[derive(Debug)]
+pub(crate) enum Standing {
+    /// It has proved nothing.
+    Nobody,
+    /// It has, too long ago, or something was revoked since.
+    Stale,
+    /// This holds.
+    Proved(Arc<Remembered>),
 }
 
 /// What a proof has shown.
@@ -115,17 +136,19 @@ impl Entity {
 
     /// What can be said without asking anybody.
     pub(crate) fn prove_now(&self, demand: Demand) -> Option<Passed> {
-        let wanted = match demand {
-            Demand::Token => false,
-            Demand::Superuser => true,
-            Demand::Password => return None,
-        };
-        let remembered = self.remembered()?;
-        let epoch = self.daemon()?.authority.epoch();
-        let holds = remembered.token.is_some()
-            && (remembered.is_superuser || !wanted)
-            && remembered.holds(epoch, now());
-        holds.then(|| Passed { user: Some(remembered.user.clone()) })
+        let Standing::Proved(remembered) = self.standing(&*self.daemon()?) else { return None };
+        remembered.shows(demand).then(|| Passed { user: Some(remembered.user.clone()) })
+    }
+
+    /// What is known of it now.
+    pub(crate) fn standing(&self, daemon: &Shared) -> Standing {
+        match self.remembered() {
+            None => Standing::Nobody,
+            Some(remembered) if remembered.holds(daemon.authority.epoch(), now()) => {
+                Standing::Proved(remembered)
+            }
+            Some(_) => Standing::Stale,
+        }
     }
 
     async fn prove_by_asking(&self, demand: Demand) -> Result<Passed, ProveError> {

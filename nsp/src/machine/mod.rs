@@ -139,6 +139,12 @@ pub enum Ignored {
         /// The leg of the packet.
         leg: Leg,
     },
+    /// More of it waits than is kept. It was refused all the same.
+    #[error("too many {method} questions at once")]
+    TooMany {
+        /// The method of the packet.
+        method: Method,
+    },
     /// It came before SP was done.
     #[error("{method}{leg} before the connection is secured")]
     NotSecured {

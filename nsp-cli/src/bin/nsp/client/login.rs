@@ -1,5 +1,6 @@
 //! `nsp login`, `logout` and `whoami`
 
+use nsp::carrier::Address;
 use nsp::proto::RawJson;
 use serde_json::{Value, json};
 
@@ -85,7 +86,10 @@ pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
     let (options, whose) = (args.reach.password.clone(), account.clone());
     let password = tokio::task::spawn_blocking(move || options.read(&whose)).await;
     let password = password.map_err(|error| Failure::Other(error.to_string()))??;
-    let token = session.client.token(&user, password.clone()).await?;
+    let token = match session.client.token(&user, password.clone()).await {
+        Ok(token) => token,
+        Err(error) => return Err(session.with_reason(error.into()).await),
+    };
     Tokens::keep(tokens, &account, &token, for_token.as_ref())?;
     if let Some(keyring) = for_password {
         keyring.keep(Secret::Password, &account, password.reveal())?;
@@ -147,10 +151,7 @@ pub(crate) async fn logout(args: LogoutArgs) -> Result<(), Failure> {
         Ok(()) => output::line(&format!("{} is logged out", printable(&user))),
         // It was good no more.
         Err(Failure::NotAuthenticated(_)) => output::line(&format!("{} was logged out", printable(&user))),
-        Err(failure) => {
-            nsp_cli::note!("nsp: the token is forgotten here; the daemon was not told");
-            Err(failure)
-        }
+        Err(failure) => Err(failure.and("the token is forgotten here, and the daemon was not told")),
     }
 }
 
@@ -181,13 +182,13 @@ pub(crate) async fn whoami(args: WhoamiArgs) -> Result<(), Failure> {
         )));
     }
     let user = args.reach.who_am_i().await?;
-    if args.json {
-        output::json(&user)?;
-    } else {
-        let text = |field: &str| user.get(field).and_then(Value::as_str).map(printable).unwrap_or_default();
-        let privilege = user.get("privilege").and_then(Value::as_i64).unwrap_or_default();
-        let rank = if privilege == 0 { "superuser".to_owned() } else { format!("privilege {privilege}") };
-        output::line(&format!("{} ({rank}) at {}", text("name"), target.address))?;
-    }
-    Ok(())
+    if args.json { output::json(&user) } else { output::line(&who(&user, &target.address)) }
+}
+
+/// A user as the daemon describes it, in a line.
+pub(crate) fn who(user: &Value, address: &Address) -> String {
+    let name = user.get("name").and_then(Value::as_str).map(printable).unwrap_or_default();
+    let privilege = user.get("privilege").and_then(Value::as_i64).unwrap_or_default();
+    let rank = if privilege == 0 { "superuser".to_owned() } else { format!("privilege {privilege}") };
+    format!("{name} ({rank}) at {address}")
 }

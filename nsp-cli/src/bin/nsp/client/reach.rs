@@ -8,7 +8,8 @@ use nossock::transport::tls::{ALPN, ClientTls, ClientTlsBuilder, Identity, TlsEr
 use nsp::authority::Answer;
 use nsp::carrier::{Address, CarrierKind, ConnectError, Limits, Meter, WEB_ALPN};
 use nsp::client::{
-    Activity, Client, Connector, Credentials, DownReason, KnownHosts, Offered, OpenError, Told, Trust,
+    Activity, Client, ClientState, Connector, Credentials, DownReason, KnownHosts, Offered, OpenError, Told,
+    Trust,
 };
 use nsp::machine::SpMode;
 use nsp::proto::au::Notice;
@@ -151,7 +152,55 @@ impl Session {
         if let Some(user) = &self.target.user {
             opening = opening.owner(user);
         }
-        opening.open().await.map_err(|error| not_open(service, error))
+        match opening.open().await {
+            Ok(activity) => Ok(activity),
+            Err(error) => Err(self.with_reason(not_open(service, error)).await),
+        }
+    }
+
+    /// The failure with the reason why the connection has ended, where it has: whoever waited for an answer learns that none comes
+    /// a moment before it is known why.
+    pub(crate) async fn with_reason(&self, failure: Failure) -> Failure {
+        if !matches!(failure, Failure::Disconnected(_)) {
+            return failure;
+        }
+        let mut state = self.client.state();
+        let ended = state.wait_for(|state| matches!(state, ClientState::Closed { .. }));
+        // One that comes back is not closed.
+        let ended = tokio::time::timeout(Duration::from_secs(1), ended).await;
+        if let Ok(Ok(state)) = &ended
+            && let ClientState::Closed { reason: Some(reason) } = &**state
+        {
+            return reason.into();
+        }
+        failure
+    }
+
+    /// Does what is done first over a connection that comes back by itself. If it is lost meanwhile, that is the end: a peer that is no
+    /// daemon would be tried again and again.
+    pub(crate) async fn at_first<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let mut state = self.client.state();
+        let lost = async {
+            loop {
+                match &*state.borrow_and_update() {
+                    ClientState::Down { reason, .. } | ClientState::Closed { reason: Some(reason) } => {
+                        return Failure::from(reason);
+                    }
+                    _ => {}
+                }
+                if state.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            failure = lost => Err(failure),
+        }
     }
 
     /// Leaves in peace, but not for ever.
@@ -163,12 +212,17 @@ impl Session {
 /// Why there is no activity of a service, with the service's name where it is about that.
 pub(crate) fn not_open(service: &str, error: OpenError) -> Failure {
     match Failure::from(error) {
-        Failure::NoHandler(_) => Failure::NoHandler(format!(
-            "there is no service `{}`: nsp services shows those there are",
-            service.escape_debug()
-        )),
+        Failure::NoHandler(_) => no_service(service),
         failure => failure,
     }
+}
+
+/// There is no service of that name.
+pub(crate) fn no_service(service: &str) -> Failure {
+    Failure::NoHandler(format!(
+        "there is no service `{}`: nsp services shows those there are",
+        service.escape_debug()
+    ))
 }
 
 /// Whether the connection is to come back by itself.
@@ -224,9 +278,12 @@ impl Reach {
         let client = match result {
             Err(DownReason::NotConnected(error)) if self.may_meet(&target) && is_unknown_issuer(&error) => {
                 // Nobody vouches for the certificate, so the key is looked at, as ssh does.
-                self.connector(&target, stay, true)?.meter(meter.clone()).await.map_err(explain)?
+                self.connector(&target, stay, true)?
+                    .meter(meter.clone())
+                    .await
+                    .map_err(|reason| explain(&target.address, reason))?
             }
-            result => result.map_err(explain)?,
+            result => result.map_err(|reason| explain(&target.address, reason))?,
         };
         Ok(Session { client, target, meter })
     }
@@ -242,7 +299,7 @@ impl Reach {
             // On this machine it would go without, and no key would be seen.
             connector = connector.sp(SpMode::Required);
         }
-        let client = connector.await.map_err(explain)?;
+        let client = connector.await.map_err(|reason| explain(&target.address, reason))?;
         client.close().await;
         Ok(())
     }
@@ -286,7 +343,7 @@ impl Reach {
         if !target.address.is_tls() {
             return Ok(connector);
         }
-        let known = self.known()?.entries().map_err(|error| Failure::Trust(error.to_string()))?;
+        let known = self.known()?.entries()?;
         let is_known = known.iter().any(|known| known.host.is(&target.daemon));
         if by_key || self.pin.is_some() || self.insecure || (is_known && target.ca.is_none()) {
             if self.client_cert.is_some() {
@@ -363,14 +420,15 @@ fn is_unknown_issuer(error: &ConnectError) -> bool {
 }
 
 /// One line that says what to do about it, where there is something.
-fn explain(reason: DownReason) -> Failure {
+fn explain(address: &Address, reason: DownReason) -> Failure {
     use nsp::client::TrustError;
     let failure = Failure::from(&reason);
-    match (&reason, failure) {
-        (DownReason::NotTrusted(TrustError::Unknown { .. }), Failure::Trust(text)) => {
-            Failure::Trust(format!("{text}: nsp trust add URL, or --trust accept-new"))
+    match (&reason, &failure) {
+        (DownReason::NotTrusted(TrustError::Unknown { .. }), Failure::Trust(_)) => {
+            failure.and("nsp trust add URL, or --trust accept-new")
         }
-        (_, failure) => failure,
+        (_, Failure::Connect(_)) if address.is_loopback() => failure.and("`nsp daemon` starts one here"),
+        _ => failure,
     }
 }
 

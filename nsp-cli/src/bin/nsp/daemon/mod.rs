@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use nossock::transport::tls::{ALPN, ServerTls};
 use nsp::carrier::{Address, WEB_ALPN};
-use nsp::daemon::{BindError, Daemon, DaemonHandle, Drained, Limits, Listen, Service, WeakUse};
+use nsp::daemon::{BindError, Daemon, DaemonHandle, Drained, Limits, Listen, Manifest, Service, WeakUse};
 use nsp::secure::ServerKey;
 use nsp::{DaemonKey, Password};
 use nsp_auth::Authority;
@@ -196,6 +196,10 @@ fn no_user(plan: &Plan, authority: &Authority) -> Service<NoUser> {
         None => no_user,
     }
     .into_service()
+    .manifest(
+        Manifest::new("NoUser")
+            .description("What users say of themselves, and registration where it is open"),
+    )
 }
 
 fn limits(plan: &Plan) -> Limits {

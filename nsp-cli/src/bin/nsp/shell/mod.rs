@@ -20,6 +20,7 @@ use nsp_cli::output::{self, printable};
 
 use crate::client::call::pretty;
 use crate::client::listen;
+use crate::client::login::who;
 use crate::client::reach::{Reach, Session, Stay, not_open};
 use crate::client::services;
 use crate::client::tokens::{Held, KeepOptions, Tokens};
@@ -86,8 +87,14 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         printer: None,
         status: 0,
     };
-    shell.look_around().await;
-    shell.catalogue().service = args.service;
+    let look_around = async {
+        shell.look_around().await;
+        Ok(())
+    };
+    shell.session.at_first(look_around).await?;
+    if let Some(service) = args.service {
+        shell.enter(service).await?;
+    }
     let last = if std::io::stdin().is_terminal() && output::is_terminal() {
         let reader = Reader::start(history, Arc::clone(&shell.catalogue))?;
         shell.printer = Some(reader.printer.clone());
@@ -200,7 +207,8 @@ impl Shell {
                 output::line(&format!("{:30}  run a command of this machine", "!COMMAND"))?;
             }
             Line::Services(name) => self.services(name.as_deref()).await?,
-            Line::Use(service) => self.catalogue().service = service,
+            Line::Use(None) => self.catalogue().service = None,
+            Line::Use(Some(service)) => self.enter(service).await?,
             Line::Call { service, function, argument } => {
                 // Ctrl-C gives this call up, and not the shell.
                 tokio::select! {
@@ -222,12 +230,19 @@ impl Shell {
             Line::Whoami => {
                 let admin = self.activity(admin::NAME).await?;
                 let user: Value = admin.call("whoami", &Value::Null).await?;
-                output::json(&user)?;
+                output::line(&who(&user, &self.session.target.address))?;
             }
             Line::Status => output::line(&self.status.to_string())?,
             Line::Local(command) => local(&command).await?,
         }
         Ok(Then::GoOn)
+    }
+
+    /// Calls functions of a service by their names alone from now on, if there is one of that name.
+    async fn enter(&mut self, service: String) -> Result<(), Failure> {
+        self.activity(&service).await?;
+        self.catalogue().service = Some(service);
+        Ok(())
     }
 
     async fn activity(&mut self, service: &str) -> Result<Activity, Failure> {
@@ -256,12 +271,7 @@ impl Shell {
         let discovery = self.activity(DISCOVERY).await?;
         match name {
             Some(name) => services::show(&services::describe(&discovery, name).await?),
-            None => {
-                for service in services::list(&discovery).await? {
-                    output::line(&printable(&service.name))?;
-                }
-                Ok(())
-            }
+            None => services::show_list(&services::list(&discovery).await?),
         }
     }
 
