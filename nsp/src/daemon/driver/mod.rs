@@ -18,13 +18,13 @@
 
 mod dispatch;
 mod finish;
+mod obey;
 mod revoked;
 
 use std::future::{Future as _, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -34,7 +34,7 @@ use tokio::time::Sleep;
 
 use self::dispatch::Member;
 use self::finish::panicked;
-use super::connection::{Command, Connection, EndReason, WeakUse, now};
+use super::connection::{Connection, EndReason, WeakUse, now};
 use super::handler::FutureSlot;
 use super::seats::Seat;
 use super::service::Runtime;
@@ -484,43 +484,5 @@ impl Driver {
             at: SystemTime::now(),
             lasted,
         });
-    }
-
-    fn close_entity(&mut self, entity: &EntityId, cx: &mut Context<'_>) {
-        let close = ca::Request::Close { entity: entity.clone() };
-        if self.connection.with(|core| core.machine.push(&close)).is_ok() {
-            self.handle_events(cx);
-            self.take_leave(entity);
-        }
-    }
-
-    /// A call that waited has ended, or is stopped.
-    fn ended(&mut self, key: RequestKey, cx: &mut Context<'_>) {
-        let Some(task) = self.running.remove(&key) else { return };
-        task.abort(); // does nothing to one that has ended
-        self.shared.totals.calls_running.fetch_sub(1, Ordering::Relaxed);
-        while let Some(at) = self.leaving.iter().position(|(after, _)| *after == key) {
-            let (_, entity) = self.leaving.swap_remove(at);
-            self.close_entity(&entity, cx);
-        }
-    }
-
-    fn obey(&mut self, command: Command, cx: &mut Context<'_>) {
-        match command {
-            Command::Close(reason) => self.close(reason),
-            Command::Revoked { by } => self.revoked(by),
-            Command::Drain { until } => {
-                if matches!(self.phase, Phase::Open) {
-                    self.phase = Phase::Draining { until };
-                }
-            }
-            Command::CloseEntity { entity, after } => match after {
-                Some(key) if self.running.contains_key(&key) => self.leaving.push((key, entity)),
-                _ => self.close_entity(&entity, cx),
-            },
-            Command::Verified { key, entity, result } => self.verified(key, &entity, result, cx),
-            Command::Finished(key) => self.ended(key, cx),
-            Command::DataTaken(entity) => self.data_taken(&entity, cx),
-        }
     }
 }
