@@ -49,6 +49,15 @@ impl Process {
         line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// Hundredths of a second of a processor that it has used.
+    #[must_use]
+    pub fn spent(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // Behind the name of the program, which may hold anything.
+        let fields = stat.rsplit(')').next().unwrap().split_whitespace();
+        fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    }
+
     /// How many file descriptors it has open.
     #[must_use]
     pub fn descriptors(&self) -> usize {

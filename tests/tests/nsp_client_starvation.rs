@@ -176,7 +176,7 @@ async fn events_that_nobody_reads_are_dropped_and_counted() {
         hostile.report(
             &format!("NSP client, `{scheme}`: events and data that nobody reads"),
             60_020,
-            16 * 1024,
+            8 * 1024,
         );
     }
 }
@@ -229,7 +229,7 @@ async fn daemon_that_asks_and_takes_no_answer_is_left() {
         hostile.report(
             &format!("NSP client, `{scheme}`: questions of who takes no answer"),
             written,
-            8 * 1024,
+            4 * 1024,
         );
     }
 }

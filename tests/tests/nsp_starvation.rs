@@ -115,6 +115,29 @@ async fn daemon_holds_ten_thousand_connections_that_never_speak_and_then_cuts_th
     victim.report("NSP: connections that never speak", 10_000, 10_000 * 7);
 }
 
+#[tokio::test]
+async fn daemon_without_file_descriptors_recovers() {
+    let victim = Victim::start(80).await;
+    let mut peers = Vec::new();
+    for n in 0..200 {
+        // At each of its doors.
+        peers.push(victim.raw([NSP, WS, CHUNKS, SP, TLS][n % 5]).await);
+    }
+    let start = Instant::now();
+    while victim.process.descriptors() < 80 {
+        assert!(start.elapsed() < Duration::from_secs(5), "{}", victim.process.descriptors());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // It waits, and does not spin: a second of this costs it a fraction of one.
+    let before = victim.process.spent();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let spent = victim.process.spent() - before;
+    assert!(spent <= 20, "{spent} hundredths of a second of a processor");
+    drop(peers);
+    victim.still_serves().await;
+    victim.report("NSP: connections with 80 file descriptors", 200, 4 * 1024);
+}
+
 /// What somebody sends who begins each step and does not end it.
 fn beginnings() -> Vec<(&'static str, usize, Vec<u8>)> {
     let upgrade = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nX: ";

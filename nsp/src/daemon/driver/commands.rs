@@ -1,4 +1,4 @@
-//! What a driver does for somebody else.
+//! What others want of a connection: those who emit, functions that have ended, the daemon that stops.
 
 use std::sync::atomic::Ordering;
 use std::task::Context;
@@ -14,6 +14,7 @@ impl Driver {
         self.connection.lock().machine.caller(key) == Some(entity)
     }
 
+    /// Ends an entity: its client is told, and its service says goodbye.
     pub(super) fn close_entity(&mut self, entity: &EntityId, cx: &mut Context<'_>) {
         let close = ca::Request::Close { entity: entity.clone() };
         if self.connection.with(|core| core.machine.push(&close)).is_ok() {

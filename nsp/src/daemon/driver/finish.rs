@@ -14,6 +14,7 @@ use crate::daemon::handler::{CallFuture, Endpoint};
 use crate::daemon::service::Runtime;
 use crate::daemon::shared::{Shared, Totals};
 use crate::machine::daemon::{Gift, RequestKey};
+use crate::machine::entities::ConnectionId;
 use crate::proto::{EncodeError, EntityId, Failure};
 
 /// What a handler was started for.
