@@ -91,6 +91,30 @@ impl Failure {
         matches!(self, Self::OutputClosed | Self::Said { .. })
     }
 
+    /// The same failure, with something more to say about it.
+    #[must_use]
+    pub fn and(mut self, more: &str) -> Self {
+        match &mut self {
+            Self::Said { .. } | Self::OutputClosed => {}
+            Self::Remote(text)
+            | Self::Usage(text)
+            | Self::Connect(text)
+            | Self::Trust(text)
+            | Self::NotAuthenticated(text)
+            | Self::NotAuthorized(text)
+            | Self::NoHandler(text)
+            | Self::TimedOut(text)
+            | Self::Disconnected(text)
+            | Self::Protocol(text)
+            | Self::Partial(text)
+            | Self::Other(text) => {
+                text.push_str(": ");
+                text.push_str(more);
+            }
+        }
+        self
+    }
+
     /// A file that cannot be read or written.
     #[must_use]
     pub fn file(path: &Path, error: &std::io::Error) -> Self {

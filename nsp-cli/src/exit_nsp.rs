@@ -1,7 +1,7 @@
 //! What the failures of nsp mean for a program: with which status it ends.
 
 use nsp::carrier::{CarrierEnd, ConnectError};
-use nsp::client::{ActivityEnd, CallError, DownReason, OpenError};
+use nsp::client::{ActivityEnd, CallError, DownReason, KnownHostsError, OpenError};
 use nsp::daemon::code;
 use nsp::proto::Failure as Told;
 
@@ -98,6 +98,18 @@ impl From<CallError> for Failure {
             CallError::Argument(_) => Self::Usage(text),
             CallError::SignIn => Self::NotAuthenticated(text),
             _ => Self::Protocol(text),
+        }
+    }
+}
+
+impl From<KnownHostsError> for Failure {
+    fn from(error: KnownHostsError) -> Self {
+        let text = error.to_string();
+        match error {
+            KnownHostsError::Read { .. } | KnownHostsError::Write { .. } => Self::Other(text),
+            KnownHostsError::Host(_) => Self::Usage(text),
+            // Whom to trust cannot be told from it.
+            _ => Self::Trust(text),
         }
     }
 }

@@ -21,14 +21,19 @@ fn twin(arg: Arg, prefix: &str) -> Arg {
         arg.get_action(),
         ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version
     );
-    if arg.get_env().is_some() || takes_two || shows {
+    if takes_two || shows {
+        return arg;
+    }
+    let variable = format!("{prefix}_{}", shout(long));
+    // In a variable a switch is on with `1` or `yes`, too.
+    let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
+    let arg = if is_switch { arg.value_parser(BoolishValueParser::new()) } else { arg };
+    if arg.get_env().is_some() {
         return arg;
     }
     // Once in the life of the program: names of variables are static to clap.
-    let variable: &'static str = format!("{prefix}_{}", shout(long)).leak();
-    let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
-    let arg = arg.env(variable);
-    if is_switch { arg.value_parser(BoolishValueParser::new()) } else { arg }
+    let variable: &'static str = variable.leak();
+    arg.env(variable)
 }
 
 fn shout(name: &str) -> String {

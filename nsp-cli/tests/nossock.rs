@@ -306,6 +306,68 @@ fn bad_input_has_one_line_and_its_status() {
 }
 
 #[test]
+fn every_command_that_connects_says_that_nobody_is_there_or_not_trusted() {
+    let certs = certs();
+    let (cert, key) = (file(&certs, "server.pem"), file(&certs, "server.key"));
+    let server = Listening::start(&["serve", "tls://127.0.0.1:0", "--cert", &cert, "--key", &key, "--echo"]);
+    let one_line = |args: &[&str], status: i32, text: &str| {
+        let (code, printed, error) = said(&run(args));
+        assert_eq!(code, status, "{args:?}: {printed} {error}");
+        assert!(error.starts_with("nossock: ") && error.lines().count() == 1, "{args:?}: {error}");
+        assert!(error.contains(text), "{args:?}: {error}");
+    };
+    for command in ["send", "request", "bench"] {
+        let args = |url| if command == "bench" { vec![command, url] } else { vec![command, url, "x", "1"] };
+        one_line(&args("tcp://127.0.0.1:1"), 3, "Connection refused");
+        one_line(&args(&server.url), 4, "issued by nobody trusted here");
+    }
+    one_line(&["cert", "show", "tls://127.0.0.1:1"], 3, "Connection refused");
+    let listening = Listening::start(&["listen", "tcp://127.0.0.1:0"]);
+    one_line(&["bench", &listening.url], 7, "no_handler");
+    for command in ["send", "request"] {
+        one_line(&[command, &listening.url, "x", "{bad"], 2, "the body is not JSON");
+    }
+}
+
+#[test]
+fn full_disk_is_said_by_every_command_that_prints_or_writes() {
+    let certs = certs();
+    let server = Listening::start(&["serve", "tcp://127.0.0.1:0", "--echo"]);
+    let recorded = certs.path().join("recorded");
+    fs::write(&recorded, b"j\x05hello\0\0\0\x07\"world\"").unwrap();
+    let new = certs.path().join("new");
+    for args in [
+        &["request", &server.url, "x", "1"][..],
+        &["request", &server.url, "x", "1", "--json"],
+        &["bench", &server.url, "--duration", "10ms"],
+        &["send", &server.url, "x", "1", "--sha256"],
+        &["decode", path(&recorded)],
+        &["cert", "show", &file(&certs, "ca.pem")],
+        &["cert", "new", path(&new)],
+        &["completions", "bash"],
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let (status, _, error) =
+            said(&nossock().args(args).stdout(full).stderr(Stdio::piped()).output().unwrap());
+        assert_eq!(status, 1, "{args:?}: {error}");
+        assert_eq!(error, "nossock: standard output: No space left on device (os error 28)", "{args:?}");
+    }
+    // A file that cannot be kept is said, and whoever listens goes on.
+    let saved = certs.path().join("saved");
+    let mut listener =
+        Listening::start(&["listen", "tcp://127.0.0.1:0", "--save", path(&saved), "--count", "1"]);
+    fs::remove_dir(&saved).unwrap();
+    assert_eq!(said(&run(&["send", &listener.url, "lost", "abc", "--raw"])).0, 0);
+    let mut error = String::new();
+    listener.errors.read_line(&mut error).unwrap();
+    assert!(error.starts_with("nossock: ") && error.contains("No such file"), "{error}");
+    fs::create_dir(&saved).unwrap();
+    assert_eq!(said(&run(&["send", &listener.url, "kept", "abc", "--raw"])).0, 0);
+    assert_eq!(listener.end().0, 0);
+    assert_eq!(fs::read(saved.join("kept")).unwrap(), b"abc");
+}
+
+#[test]
 fn peer_that_goes_and_peer_that_is_silent_are_told_apart() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = listener.local_addr().unwrap().to_string();

@@ -8,6 +8,8 @@
 //! | an NSP daemon and clients that count what arrives | [`Ledger::serve`], [`Ledger::converse`] |
 //! | a program of these tests as a process, and its memory | [`Process::start`] |
 //! | certificates that both sides accept | [`Certificates::new`] |
+//! | a program on a terminal, and somebody who types | [`terminal()`] |
+//! | the commands of a page, typed | [`page::Typist`] |
 //!
 //! Whatever waits does so for [`PATIENCE`] at most. What goes wrong in here fails the story, by a panic.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -16,8 +18,10 @@ mod certificates;
 mod ledger;
 mod node;
 mod ours;
+pub mod page;
 mod process;
 mod proxy;
+mod terminal;
 
 use std::time::Duration;
 
@@ -28,6 +32,7 @@ pub use ours::{Ours, Received};
 pub use process::Process;
 pub use proxy::{Chance, Fault, Plan, Proxy};
 use sha2::{Digest, Sha256};
+pub use terminal::{Await, has_terminal, terminal};
 
 /// How long a story waits for one thing to happen: far longer than it takes, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);

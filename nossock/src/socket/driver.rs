@@ -159,9 +159,9 @@ impl<T> Driver<T> {
             return true;
         }
         if self.shared.by_hand {
-            return self.shared.lock().is_held_back(self.limits());
+            return self.shared.lock().is_held_back(self.limits(), true);
         }
-        self.answers_held()
+        self.answers_held() && self.shared.lock().holds_answers_back()
     }
 
     /// Whether so many answers wait that no more requests are handled.

@@ -415,8 +415,15 @@ impl Core {
     }
 
     /// Whether messages for `recv`, or answers that the peer does not take, are so many that nothing is read.
-    pub(crate) const fn is_held_back(&self, limits: &crate::Limits) -> bool {
-        self.inbox.bytes >= limits.receive_queue || self.answers >= limits.send_queue
+    pub(crate) fn is_held_back(&mut self, limits: &crate::Limits, by_hand: bool) -> bool {
+        self.inbox.bytes >= limits.receive_queue
+            || (self.answers >= limits.send_queue && (by_hand || self.holds_answers_back()))
+    }
+
+    /// Whether too many answers keep everything from being read, and not requests alone. Not while answers are waited
+    /// for: the peer may not read either because of those that it has for us, and then nobody would read any more.
+    pub(crate) fn holds_answers_back(&mut self) -> bool {
+        self.session.pending().is_empty()
     }
 
     /// The turn of somebody who has not waited yet.

@@ -153,7 +153,7 @@ pub enum ConnectError {
         host: String,
     },
     /// None of the addresses could be reached.
-    #[error("cannot connect to {}: {attempts}", HostPort(host, *port))]
+    #[error("cannot connect to {}: {}", HostPort(host, *port), Tried(HostPort(host, *port), attempts))]
     Unreachable {
         /// The name.
         host: String,
@@ -202,6 +202,18 @@ impl fmt::Display for Attempts {
             write!(out, "{separator}{address}: {error}")?;
         }
         Ok(())
+    }
+}
+
+/// What was tried for a name, without the address where that is the name.
+struct Tried<'a>(HostPort<'a>, &'a Attempts);
+
+impl fmt::Display for Tried<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1.0.as_slice() {
+            [(address, error)] if address.to_string() == self.0.to_string() => error.fmt(out),
+            _ => self.1.fmt(out),
+        }
     }
 }
 
@@ -342,7 +354,11 @@ mod tests {
         let error = connect("127.0.0.1", closed.port(), &TcpOptions::default()).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         let text = error.to_string();
-        assert!(text.starts_with(&format!("cannot connect to {closed}: {closed}: ")), "{text}");
+        let begin = format!("cannot connect to {closed}: Connection refused");
+        assert!(text.starts_with(&begin), "once, for it is what was asked for: {text}");
+        let error = connect("localhost", closed.port(), &TcpOptions::default()).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("localhost:{}: ", closed.port())), "{error}");
+        assert!(error.to_string().contains(&format!("{closed}: Connection refused")), "{error}");
     }
 
     #[tokio::test]

@@ -42,7 +42,7 @@ fn bad_input_has_one_line_and_its_status() {
         (&["send", "Text", "{bad"], 2, "not JSON"),
         (&["send", "Nowhere", "1"], 7, "there is no service `Nowhere`"),
         (&["listen", "Nowhere"], 7, "there is no service `Nowhere`"),
-        (&["services", "Nowhere"], 7, "no_service"),
+        (&["services", "Nowhere"], 7, "there is no service `Nowhere`"),
         (&["ping", "--function", "x"], 2, "is not SERVICE.FUNCTION"),
         (&["bench", "Text", "Nothing"], 7, "no_function"),
         (&["login"], 2, "as whom"),
@@ -197,5 +197,8 @@ fn completions_manual_and_help_are_there() {
         assert!(status == 0 && help.contains("Example"), "{command}: {help}");
     }
     assert!(run(&["--help"]).1.contains("Exit status: 0 done"));
-    assert!(run(&["login", "--help"]).1.contains("no keyring"), "what is left out is said");
+    assert!(
+        run(&["login", "--help"]).1.contains("in memory only"),
+        "how long a keyring keeps a token is said"
+    );
 }

@@ -1,11 +1,14 @@
 //! Bytes, data and events of a service that is written in Rust, in this process.
 
 use std::fs;
-use std::path::Path;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use nsp::daemon::{Blob, Daemon, Emitter, Entity, Fail, Json, Limits, Meta, Service, State};
 use serde_json::{Value, json};
+use tests::{Await, terminal};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
@@ -42,7 +45,8 @@ impl Here {
                 Ok(())
             });
         let mut limits = Limits::default();
-        limits.connection.message = 4 << 20;
+        limits.connection.message = 64 << 20;
+        limits.connection.request_bytes = 64 << 20;
         let builder = Daemon::builder().limits(limits).service(service).listen("nsp://127.0.0.1:0");
         let daemon = runtime.block_on(builder.bind()).unwrap();
         let url = daemon.addresses()[0].to_string();
@@ -88,6 +92,58 @@ fn bytes_go_there_and_come_back_as_they_are() {
     assert_eq!(here.run(&["call", "Files", "Count", "--blob", &from]).1, "3", "JSON may come instead");
     assert_eq!(here.run(&["call", "Files", "Count", "--blob", &here.file("nowhere")]).0, 1);
     assert!(!Path::new(&here.file("nowhere")).exists());
+}
+
+/// Takes bytes from one to the other, and stops after a MiB until a file is there.
+fn take(mut from: TcpStream, mut to: TcpStream, gate: &Path) {
+    let (mut piece, mut taken) = (vec![0; 64 << 10], 0);
+    while let Ok(read @ 1..) = from.read(&mut piece) {
+        if to.write_all(&piece[..read]).is_err() {
+            return;
+        }
+        taken += read;
+        while taken > 1 << 20 && !gate.exists() {
+            std::thread::yield_now();
+        }
+    }
+    let _ = to.shutdown(std::net::Shutdown::Write);
+}
+
+/// A way to a daemon with a gate in each direction.
+fn gated(url: &str, [there, back]: [PathBuf; 2]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gated = format!("nsp://{}", listener.local_addr().unwrap());
+    let daemon = url.strip_prefix("nsp://").unwrap().to_owned();
+    std::thread::spawn(move || {
+        let (client, _) = listener.accept().unwrap();
+        let daemon = TcpStream::connect(daemon).unwrap();
+        let (from_client, to_daemon) = (client.try_clone().unwrap(), daemon.try_clone().unwrap());
+        std::thread::spawn(move || take(from_client, to_daemon, &there));
+        take(daemon, client, &back);
+    });
+    gated
+}
+
+#[test]
+fn long_transfer_shows_how_far_it_is_in_both_directions() {
+    let here = Here::start();
+    let (from, to) = (here.file("from"), here.file("to"));
+    fs::write(&from, vec![7; 32 << 20]).unwrap();
+    let gates = [here.home.path().join("there"), here.home.path().join("back")];
+    let steps = [Await::then_make("sending", &gates[0]), Await::then_make("receiving", &gates[1])];
+    let mut command = terminal(env!("CARGO_BIN_EXE_nsp"), &steps);
+    command.args(["call", "Files", "Turn", "--blob", &from, "--out", &to, "--max-message", "40MiB"]);
+    command.env("NSP_URL", gated(&here.url, gates)).env("NSP_HOME", here.home.path()).env("TERM", "xterm");
+    let (status, shown, error) = said(&command.output().unwrap());
+    assert_eq!(status, 0, "{shown}{error}");
+    assert!(shown.contains("/32.00 MiB"), "{shown}");
+    assert!(shown.ends_with(&format!("33554432 bytes in {to}")), "{shown}");
+    assert_eq!(fs::metadata(&to).unwrap().len(), 32 << 20);
+
+    // Off a terminal nobody would see it.
+    let (status, printed, note) =
+        here.run(&["call", "Files", "Turn", "--blob", &from, "--out", &to, "--max-message", "40MiB"]);
+    assert_eq!((status, printed, note), (0, String::new(), format!("33554432 bytes in {to}")));
 }
 
 #[test]

@@ -82,6 +82,19 @@ fn bounds_of_a_script_are_those_of_the_configuration() {
 }
 
 #[test]
+fn message_as_large_as_the_configuration_allows_is_no_crowd() {
+    let dir = tempfile::tempdir().unwrap();
+    let function =
+        "[[function]]\nname = \"T.Length\"\ncommand = [\"wc\", \"-c\"]\n[limits]\nmessage = \"16MiB\"\n";
+    let daemon = Daemon::configured(function, &[]);
+    let file = dir.path().join("large.json");
+    fs::write(&file, format!("\"{}\"", "x".repeat(12 << 20))).unwrap();
+    let at = format!("@{}", path(&file));
+    let length = daemon.json(&["call", "T", "Length", &at, "--max-message", "16MiB"]);
+    assert_eq!(length, json!((12 << 20) + 3), "with its quotation marks and the end of its line");
+}
+
+#[test]
 fn argument_comes_from_the_line_a_file_or_standard_input_and_goes_into_a_file() {
     let daemon = with_functions();
     let file = daemon.dir.path().join("argument.json");

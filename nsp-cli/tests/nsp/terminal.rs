@@ -1,27 +1,27 @@
 //! What only happens on a terminal: passwords that are not shown, questions, and the shell with its editor.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
-use serde_json::json;
+use tests::{Await, terminal};
 
 use crate::support::{Daemon, PASSWORD, example, path, said};
 
-/// Runs a command on a terminal; gives its status and all that it has shown.
-fn on_terminal(daemon: &Daemon, trusts: bool, args: &[&str], steps: &[(&str, &str)]) -> (i32, String) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nsp/terminal.py");
-    let mut command = Command::new("python3");
-    command
-        .args([path(&script), &json!(steps).to_string(), env!("CARGO_BIN_EXE_nsp")])
-        .args(args)
-        .env("NSP_URL", daemon.url())
-        .env("NSP_HOME", daemon.dir.path().join("home"))
-        .env("TERM", "xterm");
+/// A program on a terminal, that knows the daemon.
+fn beside(daemon: &Daemon, trusts: bool, program: &str, steps: &[Await]) -> Command {
+    let mut command = terminal(program, steps);
+    command.env("NSP_URL", daemon.url()).env("NSP_HOME", daemon.dir.path().join("home")).env("TERM", "xterm");
     if trusts {
         command.env("NSP_CA", daemon.file("ca.pem"));
     }
-    let (status, shown, error) = said(&command.output().unwrap());
+    command
+}
+
+/// Runs a command on a terminal; gives its status and all that it has shown.
+fn on_terminal(daemon: &Daemon, trusts: bool, args: &[&str], steps: &[(&str, &str)]) -> (i32, String) {
+    let steps: Vec<Await> = steps.iter().map(|(shown, keys)| Await::then_type(*shown, *keys)).collect();
+    let mut command = beside(daemon, trusts, env!("CARGO_BIN_EXE_nsp"), &steps);
+    let (status, shown, error) = said(&command.args(args).output().unwrap());
     (status, format!("{shown}{error}"))
 }
 
@@ -44,6 +44,28 @@ fn password_is_asked_for_and_not_shown() {
     let (status, shown) = on_terminal(&daemon, true, &["user", "passwd"], &steps);
     assert!(status == 0 && shown.contains("the password is changed"), "{status} {shown}");
     daemon.login("admin", new.trim_end());
+}
+
+#[test]
+fn prompt_is_there_when_nothing_is_shown_any_more_and_ctrl_c_leaves_the_terminal_as_it_was() {
+    let daemon = Daemon::start(&[]);
+    for _ in 0..10 {
+        // Typed by a machine, in the instant that the prompt is there.
+        let steps = [("Password of admin at", "secret\u{7f}\u{7f}typed\n")];
+        let (status, shown) = on_terminal(&daemon, true, &["login", "admin"], &steps);
+        assert!(status == 5 && shown.contains("the password is wrong"), "{status} {shown}");
+        assert!(!shown.contains("secr") && !shown.contains("typed"), "{shown}");
+    }
+    let steps = [Await::then_type("Password of admin at", "half\u{3}")];
+    let mut command = beside(&daemon, true, "/bin/bash", &steps);
+    // A shell that does not repair the terminal itself.
+    let line = format!("{} login admin; echo status $?; stty -a", env!("CARGO_BIN_EXE_nsp"));
+    let (status, shown, _) = said(&command.args(["-c", &line]).output().unwrap());
+    assert_eq!(status, 0, "{shown}");
+    assert!(shown.contains("status 130") && !shown.contains("half"), "{shown}");
+    for mode in [" echo ", " icanon ", "isig "] {
+        assert!(shown.contains(mode), "{mode}: {shown}");
+    }
 }
 
 #[test]

@@ -56,6 +56,110 @@ fn password_comes_from_a_file_or_a_descriptor_and_a_wrong_one_is_refused() {
     assert!(status == 5 && error.contains("no terminal to ask"), "{status} {error}");
 }
 
+/// Whether the system lets us use its keyring; containers often do not.
+fn has_keyring(daemon: &Daemon) -> bool {
+    let (status, _, error) = with_password(daemon, &["login", "admin", "--keyring"], PASSWORD);
+    match status {
+        0 => true,
+        _ => {
+            assert!(
+                status == 1 && error.contains("the keyring of the system cannot be used"),
+                "{status} {error}"
+            );
+            assert_eq!(daemon.run(&["whoami"]).0, 5, "it did not fall back to a file");
+            eprintln!("skipped: {error}");
+            false
+        }
+    }
+}
+
+#[test]
+fn token_in_the_keyring_is_in_no_file_and_found_until_logout() {
+    let daemon = Daemon::start(&[]);
+    if !has_keyring(&daemon) {
+        return;
+    }
+    let tokens = daemon.dir.path().join("home/tokens.toml");
+    let text = fs::read_to_string(&tokens).unwrap();
+    assert!(text.contains("keyring = true") && !text.contains("token ="), "{text}");
+    assert_eq!(daemon.json(&["whoami", "--json"])["privilege"], json!(0), "nothing has to be said any more");
+
+    // The next login goes where the one before is, without being told.
+    assert_eq!(with_password(&daemon, &["login", "admin"], PASSWORD).0, 0);
+    assert!(!fs::read_to_string(&tokens).unwrap().contains("token ="));
+    let input = "login admin\nwhoami\n";
+    let file = daemon.dir.path().join("admin.password");
+    let (status, _, error) = daemon.feed(&["shell", "--password-file", path(&file)], input);
+    assert_eq!(status, 0, "{error}");
+    assert!(!fs::read_to_string(&tokens).unwrap().contains("token ="));
+
+    assert_eq!(daemon.run(&["logout"]), (0, "admin is logged out".to_owned(), String::new()));
+    assert_eq!(daemon.run(&["whoami"]).0, 5);
+    assert_eq!(daemon.run(&["logout"]).0, 5);
+
+    // Who says it by the environment says it for all logins.
+    let login =
+        daemon.command(&["login", "admin"]).env("NSP_KEYRING", "1").env("NSP_PASSWORD", PASSWORD).output();
+    assert_eq!(said(&login.unwrap()).0, 0);
+    assert!(fs::read_to_string(&tokens).unwrap().contains("keyring = true"));
+    assert_eq!(daemon.run(&["logout"]).0, 0);
+}
+
+#[test]
+fn token_that_the_keyring_has_lost_is_said_and_a_new_login_mends_it() {
+    let daemon = Daemon::start(&[]);
+    if !has_keyring(&daemon) {
+        return;
+    }
+    assert_eq!(daemon.run(&["logout"]).0, 0);
+    // As it is when the machine has started anew.
+    let host = daemon.url().strip_prefix("nsps://").unwrap();
+    let tokens = daemon.dir.path().join("home/tokens.toml");
+    let lost = format!("[[token]]\ndaemon = \"{host}\"\nuser = \"admin\"\nkeyring = true\n");
+    fs::write(&tokens, &lost).unwrap();
+    let (status, _, error) = daemon.run(&["whoami"]);
+    assert!(status == 5 && error.contains("the keyring has the token of admin"), "{status} {error}");
+    assert_eq!(daemon.run(&["services"]).0, 0, "nobody asks for a token that is not needed");
+    assert_eq!(with_password(&daemon, &["login", "admin"], PASSWORD).0, 0);
+    assert_eq!(daemon.run(&["whoami"]).0, 0);
+    assert_eq!(daemon.run(&["logout"]).0, 0);
+    fs::write(&tokens, &lost).unwrap();
+    let (status, printed, error) = daemon.run(&["logout"]);
+    assert_eq!((status, printed.as_str()), (0, "admin was logged out"));
+    assert!(error.contains("the daemon was not told"), "{error}");
+    assert_eq!(daemon.run(&["logout"]).0, 5, "it is forgotten here");
+}
+
+#[test]
+fn password_in_the_keyring_is_a_source_of_passwords_until_logout() {
+    let daemon = Daemon::start(&[]);
+    let (status, _, error) = daemon.run(&["login", "admin", "--password-keyring"]);
+    if status == 1 {
+        assert!(error.contains("the keyring of the system cannot be used"), "{error}");
+        eprintln!("skipped: {error}");
+        return;
+    }
+    assert!(status == 5 && error.contains("--keep-password"), "{status} {error}");
+    let (status, _, error) = with_password(&daemon, &["login", "admin", "--keep-password"], "wrong password");
+    assert_eq!(status, 5, "{error}");
+    assert_eq!(daemon.run(&["login", "admin", "--password-keyring"]).0, 5, "only the right one is kept");
+    assert_eq!(with_password(&daemon, &["login", "admin", "--keep-password"], PASSWORD).0, 0);
+    assert_eq!(daemon.run(&["login", "admin", "--password-keyring"]).0, 0);
+    assert_eq!(daemon.run(&["user", "ls"]).0, 0);
+    assert_eq!(daemon.run(&["logout"]).0, 0);
+    assert_eq!(daemon.run(&["login", "admin", "--password-keyring"]).0, 5, "it is forgotten");
+
+    // A password that has changed is not kept on.
+    assert_eq!(with_password(&daemon, &["login", "admin", "--keep-password"], PASSWORD).0, 0);
+    let new = daemon.dir.path().join("new.password");
+    fs::write(&new, OTHER).unwrap();
+    let passwd = ["user", "passwd", "--new-password-file", path(&new), "--password-keyring"];
+    assert_eq!(daemon.run(&passwd).0, 0);
+    let (status, _, error) = daemon.run(&["login", "admin", "--password-keyring"]);
+    assert!(status == 5 && error.contains("the keyring has no password"), "{status} {error}");
+    assert_eq!(daemon.run(&["login", "admin", "--password-keyring", "--password-file", path(&new)]).0, 2);
+}
+
 #[test]
 fn users_are_managed_over_the_wire() {
     let daemon = Daemon::start(&[]);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Instant;
 
-use nossock::Peer;
+use nossock::{Peer, Seldom};
 use tokio::sync::{Notify, oneshot};
 
 use super::outbox::{Made, Outbox, Overflow};
@@ -260,6 +260,9 @@ impl Connection {
     /// Dropping it leaves the question with the client; its answer is then thrown away.
     pub(crate) async fn ask(&self, question: Question, user: &str) -> Result<Option<Proof>, PushError> {
         let answer = self.with(|core| {
+            if core.is_closing {
+                return Err(PushError::NoEntity); // nobody is there to answer, nor to say that nobody did
+            }
             let key = core.machine.ask(question, user, now())?;
             let (sender, receiver) = oneshot::channel();
             core.questions.push((key, sender));
@@ -330,7 +333,12 @@ impl Core {
         }
         let bytes = push_bytes(push);
         if bytes > self.largest_push {
-            tracing::warn!(bytes, limit = self.largest_push, "an event is larger than a message may be");
+            // As often as there are entities to send it to.
+            static TOO_LARGE: Seldom = Seldom::new();
+            if let Some(times) = TOO_LARGE.times(now()) {
+                let limit = self.largest_push;
+                tracing::warn!(bytes, limit, times, "an event is larger than a message may be");
+            }
             return Pushed::Dropped;
         }
         let mut dropped = 0;

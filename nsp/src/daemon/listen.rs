@@ -7,7 +7,7 @@ use nossock::transport::tls::ServerTls;
 use tokio::task::JoinSet;
 
 use super::builder::BindError;
-use super::connection::WeakUse;
+use super::connection::{WeakUse, now};
 use super::driver::Terms;
 use super::limits::Limits;
 use super::seats::Seat;
@@ -182,7 +182,9 @@ impl Door {
             let address = arriving.peer().address.map(|address| address.ip());
             let Some(seat) = Seat::take(&daemon, address, Some(permit)) else {
                 Totals::add(&daemon.totals.refused);
-                tracing::warn!(peer = %arriving.peer(), "too many connections of one address");
+                if let Some(times) = daemon.seats.crowded.times(now()) {
+                    tracing::warn!(peer = %arriving.peer(), times, "too many connections of one address");
+                }
                 continue;
             };
             let admission = admit(arriving, self.terms.clone(), Arc::clone(&daemon), seat);

@@ -19,6 +19,7 @@ use super::fail::{Fail, code, of_denied};
 use super::shared::Shared;
 use crate::authority::{Denied, Proved, Revoked, RevokedToken};
 use crate::machine::check::{Check, Demand, Step, Subject, Verdict};
+use crate::machine::daemon::PushError;
 use crate::proto::EntityId;
 use crate::proto::au::Notice;
 use crate::secret::Token;
@@ -235,7 +236,10 @@ impl Entity {
                 Step::Ask { question, user } => {
                     let answer = connection.ask(question, &user).await;
                     why = ProveError::Declined;
-                    check.answered(answer.map_err(|_| ProveError::TooManyQuestions)?)
+                    check.answered(answer.map_err(|error| match error {
+                        PushError::NoEntity => ProveError::Gone,
+                        _ => ProveError::TooManyQuestions,
+                    })?)
                 }
                 Step::JudgeToken { user, token } => {
                     let judged = authority.judge_token(&user, &token, origin).await;

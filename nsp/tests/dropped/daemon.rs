@@ -1,10 +1,11 @@
 //! What a daemon gives: emitting, proofs, serving.
 
 use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nsp::client::Client;
-use nsp::daemon::{Daemon, DaemonBuilder, Emitter, Entity, Json, Limits, Overflow, Service};
+use nsp::daemon::{Daemon, DaemonBuilder, Emitter, Entity, Json, Limits, Overflow, Service, in_this_call};
 use nsp::proto::{Data, ca};
 use serde_json::json;
 
@@ -166,4 +167,18 @@ async fn binding_and_serving_that_are_dropped_leave_nobody_at_the_door() {
         }
     }
     assert!(dropped > 0 && served > 0, "{dropped} {served}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn future_that_goes_on_with_a_call_is_dropped_with_it() {
+    for drop in drops(3) {
+        let held = Arc::new(());
+        let holds = Arc::clone(&held);
+        let going_on = in_this_call(async move {
+            settle().await;
+            Arc::strong_count(&holds)
+        });
+        assert!(drop_after(going_on, drop, settle).await.is_none_or(|count| count == 2));
+        assert_eq!(Arc::strong_count(&held), 1, "{drop:?}: nothing is left of it");
+    }
 }

@@ -69,6 +69,7 @@ const COVERED: &[Covered] = &[
         "daemon::builder::DaemonBuilder::serve_until",
         "binding_and_serving_that_are_dropped_leave_nobody_at_the_door",
     ),
+    ("daemon::call::in_this_call", "future_that_goes_on_with_a_call_is_dropped_with_it"),
     ("daemon::emit::Audience::emit", "emitting_that_is_dropped_reaches_everybody_once_or_not_at_all"),
     ("daemon::emit::Audience::emit_blob", "emitting_that_is_dropped_reaches_everybody_once_or_not_at_all"),
     ("daemon::emit::Audience::send", "emitting_that_is_dropped_reaches_everybody_once_or_not_at_all"),

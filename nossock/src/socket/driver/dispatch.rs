@@ -359,26 +359,31 @@ impl<T> Driver<T> {
         let is_request = message.responder.is_some();
         let found =
             self.routes.as_ref().is_some_and(|routes| routes.find(&message.name, is_request).is_some());
-        if !found {
-            let name = message.name.clone();
-            if let Some(responder) = message.responder {
-                let text = format!("nobody handles `{name}` here");
-                responder.reject(&Reject::of(RejectCode::NoHandler, text));
-            }
-            self.report(&HandlerError::Unhandled { name });
+        // That nobody handles a request is an answer, too.
+        let answers = is_request && self.answers_held();
+        if !found && !answers {
+            self.unhandled(message);
             return;
         }
         self.backlog_bytes += message.cost();
         if is_request { self.requests.push_back(message) } else { self.messages.push_back(message) }
     }
 
-    /// Whether something that came earlier has to end first.
+    fn unhandled(&self, Message { name, responder, .. }: Message) {
+        if let Some(responder) = responder {
+            let text = format!("nobody handles `{name}` here");
+            responder.reject(&Reject::of(RejectCode::NoHandler, text));
+        }
+        self.report(&HandlerError::Unhandled { name });
+    }
+
+    /// Whether something that came earlier has to end first, or answers have to leave.
     fn must_wait(&self, is_request: bool) -> bool {
         if !is_request {
             return self.ordered.is_some();
         }
         let running = self.running.as_ref().map_or(0, |running| running.requests.len());
-        running >= self.limits().requests_in || !self.requests.is_empty()
+        running >= self.limits().requests_in || !self.requests.is_empty() || self.answers_held()
     }
 
     /// Goes on with the handlers that waited, and starts those that waited for them.
@@ -404,7 +409,7 @@ impl<T> Driver<T> {
             self.start_waiting(message, cx);
         }
         self.reap(cx);
-        while self.running.as_ref().map_or(0, |running| running.requests.len()) < self.limits().requests_in {
+        while self.may_start_request() {
             let Some(message) = self.requests.pop_front() else { break };
             self.backlog_bytes -= message.cost();
             self.start_waiting(message, cx);
@@ -412,6 +417,12 @@ impl<T> Driver<T> {
         if self.messages.is_empty() && self.messages.capacity() > 0 {
             self.messages = std::collections::VecDeque::new();
         }
+    }
+
+    /// Whether a request that waits may be started.
+    pub(super) fn may_start_request(&self) -> bool {
+        let running = self.running.as_ref().map_or(0, |running| running.requests.len());
+        running < self.limits().requests_in && !self.answers_held()
     }
 
     /// Forgets the tasks that have ended.
@@ -441,9 +452,10 @@ impl<T> Driver<T> {
     }
 
     fn start_waiting(&mut self, message: Message, cx: &mut Context<'_>) {
+        let is_request = message.responder.is_some();
+        let found = self.routes.as_ref().and_then(|routes| routes.find(&message.name, is_request).cloned());
+        let Some(route) = found else { return self.unhandled(message) };
         let Message { name, body, responder } = message;
-        let found = self.routes.as_ref().and_then(|routes| routes.find(&name, responder.is_some()).cloned());
-        let Some(route) = found else { return };
         let tag = responder.map(Responder::into_tag);
         let (kind, bytes) = (body.kind(), body.into_bytes());
         let incoming = Incoming::owned(&name, kind, &bytes, &self.shared);

@@ -58,14 +58,15 @@ impl<T> Driver<T> {
     /// Goes to sleep and sets the timer; ready when there is something to do after all.
     pub(super) fn poll_sleep(&mut self, cx: &mut Context<'_>, when: When) -> Result<Poll<()>, CloseReason> {
         let blocked = self.write_since.is_some();
+        let startable = !self.requests.is_empty() && self.may_start_request();
         let mut core = self.shared.lock();
         if when == When::Open && core.session.phase() != Phase::Open {
             return Ok(Poll::Ready(()));
         }
         let released = self.held
             && self.backlog_bytes < self.limits().receive_queue
-            && !core.is_held_back(&self.shared.config.limits);
-        if released || (core.session.has_output() && !blocked) {
+            && !core.is_held_back(&self.shared.config.limits, self.shared.by_hand);
+        if released || startable || (core.session.has_output() && !blocked) {
             return Ok(Poll::Ready(()));
         }
         if core.session.pending().wants_stamp() {

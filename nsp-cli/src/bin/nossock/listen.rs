@@ -83,18 +83,20 @@ impl Printer {
             Ok(None) => return Ok(false),
             Ok(Some(saved)) => saved,
             Err(error) => {
-                nsp_cli::note!("nossock: {peer}: {error}");
+                saver.aside(|| nsp_cli::note!("nossock: {peer}: {error}"));
                 return Ok(false);
             }
         };
         let path = saved.path.display();
         if self.json {
-            out::json(&serde_json::json!({
+            let line = serde_json::json!({
                 "peer": peer.to_string(), "name": crate::pieces::PieceName::parse(name).map_or(name.as_str(), |p| p.name),
                 "kind": "file", "size": saved.bytes, "path": path.to_string(), "sha256": saved.sha256,
-            }))?;
+            });
+            saver.aside(|| out::json(&line))?;
         } else {
-            out::line(&format!("{peer} saved {path} {} bytes sha256 {}", saved.bytes, saved.sha256))?;
+            let line = format!("{peer} saved {path} {} bytes sha256 {}", saved.bytes, saved.sha256);
+            saver.aside(|| out::line(&line))?;
         }
         Ok(true)
     }

@@ -12,14 +12,13 @@ mod request;
 mod send;
 mod serve;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use clap_complete::Shell;
+use clap::{CommandFactory, Parser, Subcommand};
 
 use nsp_cli::exit::Failure;
 use nsp_cli::process::in_runtime;
+use nsp_cli::program::{self, About};
 
 /// Named messages over one socket, from the command line.
 ///
@@ -50,16 +49,8 @@ enum Command {
     Decode(decode::Args),
     #[command(subcommand)]
     Cert(cert::Command),
-    /// Print completions for a shell.
-    Completions {
-        /// Which one.
-        shell: Shell,
-    },
-    /// Write the manual pages into a folder.
-    Man {
-        /// Where to; made if it is not there.
-        dir: PathBuf,
-    },
+    #[command(flatten)]
+    About(About),
 }
 
 /// All commands, each flag with its variable of the environment.
@@ -68,23 +59,9 @@ fn command_line() -> clap::Command {
 }
 
 fn main() -> ExitCode {
-    let matches = command_line().get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let level = match cli.verbose {
-        0 => "warn",
-        1 => "debug",
-        _ => "trace",
-    };
-    tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).init();
-    match run(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            if !failure.is_quiet() {
-                nsp_cli::note!("nossock: {failure}");
-            }
-            failure.code()
-        }
-    }
+    let cli: Cli = program::parsed(command_line());
+    program::log(cli.verbose, "warn");
+    program::ended("nossock", run(cli.command))
 }
 
 fn run(command: Command) -> Result<(), Failure> {
@@ -96,15 +73,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Bench(args) => in_runtime(bench::run(args)),
         Command::Decode(args) => decode::run(&args),
         Command::Cert(command) => cert::run(&command),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut command_line(), "nossock", &mut script);
-            nsp_cli::output::write(&script)
-        }
-        Command::Man { dir } => {
-            std::fs::create_dir_all(&dir).map_err(|error| Failure::file(&dir, &error))?;
-            clap_mangen::generate_to(command_line(), &dir).map_err(|error| Failure::file(&dir, &error))
-        }
+        Command::About(about) => about.run(command_line()),
     }
 }
 
@@ -121,5 +90,10 @@ mod tests {
     fn every_flag_has_a_variable() {
         // One variable cannot hold two values.
         assert_eq!(nsp_cli::without_twins(&command_line()), ["serve --exec"]);
+    }
+
+    #[test]
+    fn examples_of_the_help_are_commands() {
+        assert_eq!(program::wrong_examples(&command_line()), [""; 0]);
     }
 }

@@ -16,11 +16,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
+use indicatif::{MultiProgress, ProgressBar};
 use tokio::fs::{self, File, OpenOptions};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Mutex;
 
 use nsp_cli::exit::Failure;
+use nsp_cli::progress;
 use nsp_cli::text::harmless;
 
 /// Bytes of a piece: well below the limit that peers have unless told otherwise.
@@ -78,6 +80,7 @@ pub(crate) struct Saver {
     dir: PathBuf,
     incomplete: Mutex<HashMap<String, Partial>>,
     order: AtomicU64,
+    bars: MultiProgress,
 }
 
 /// A file that is not whole yet. Under its own name it appears only when it is.
@@ -88,6 +91,7 @@ struct Partial {
     total: u64,
     hash: Hash,
     order: u64,
+    bar: ProgressBar,
 }
 
 /// A file that is whole.
@@ -101,7 +105,12 @@ pub(crate) struct Saved {
 impl Saver {
     pub(crate) async fn new(dir: &Path) -> Result<Self, Failure> {
         fs::create_dir_all(dir).await.map_err(|error| Failure::file(dir, &error))?;
-        Ok(Self { dir: dir.to_owned(), incomplete: Mutex::default(), order: AtomicU64::new(0) })
+        Ok(Self {
+            dir: dir.to_owned(),
+            incomplete: Mutex::default(),
+            order: AtomicU64::new(0),
+            bars: MultiProgress::new(),
+        })
     }
 
     /// Writes a raw body. Gives the file, when it is whole.
@@ -147,12 +156,22 @@ impl Saver {
         Ok(None)
     }
 
+    /// Prints, with no bar in the way.
+    pub(crate) fn aside<R>(&self, print: impl FnOnce() -> R) -> R {
+        self.bars.suspend(print)
+    }
+
     async fn begin(&self, name: &str, total: u64) -> Result<Partial, String> {
         let order = self.order.fetch_add(1, Ordering::Relaxed);
         let path = self.dir.join(format!(".{}.{}-{order}.part", harmless(name), std::process::id()));
         let file = OpenOptions::new().write(true).create_new(true).open(&path).await;
         let file = file.map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(Partial { file, path, next: 0, total, hash: Hash::new(), order })
+        let bar = if total >= progress::LONG && progress::is_seen() {
+            self.bars.add(progress::bar(&harmless(name), total))
+        } else {
+            ProgressBar::hidden()
+        };
+        Ok(Partial { file, path, next: 0, total, hash: Hash::new(), order, bar })
     }
 
     /// Gives a whole file its name, or that with a number when it is taken: nothing is written over.
@@ -184,6 +203,7 @@ impl Partial {
     async fn add(&mut self, body: &Bytes) -> Result<(), String> {
         self.hash.update(body);
         self.next += body.len() as u64;
+        self.bar.set_position(self.next);
         let written = self.file.write_all(body).await;
         written.map_err(|error| format!("{}: {error}", self.path.display()))
     }

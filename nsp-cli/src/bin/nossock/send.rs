@@ -1,11 +1,9 @@
 //! `nossock send`
 
 use std::hash::{BuildHasher, RandomState};
-use std::io::IsTerminal;
 use std::path::Path;
 
 use bytes::BytesMut;
-use indicatif::{ProgressBar, ProgressStyle};
 use nossock::{RecvError, Socket};
 use tokio::io::AsyncReadExt;
 
@@ -13,6 +11,7 @@ use crate::body::{BodyOptions, Source};
 use crate::options::ConnectOptions;
 use crate::pieces::{Hash, PIECE, PieceName};
 use nsp_cli::exit::Failure;
+use nsp_cli::progress;
 
 /// Send one message, or a file.
 ///
@@ -95,7 +94,7 @@ async fn send_file(
     let mut file = tokio::fs::File::open(path).await.map_err(failed)?;
     let piece = usize::try_from(PIECE.min(args.connect.max_body())).unwrap_or(usize::MAX);
     let id = format!("{:08x}", RandomState::new().hash_one(total) >> 32);
-    let bar = progress(total);
+    let bar = progress::bar("sending", total);
     let mut offset = 0;
     let mut buffer = BytesMut::new();
     while offset < total {
@@ -113,15 +112,5 @@ async fn send_file(
         socket.send_raw(&name, buffer.split().freeze()).await?;
         bar.set_position(offset);
     }
-    bar.finish_and_clear();
     Ok(())
-}
-
-fn progress(total: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-    let bar = ProgressBar::new(total);
-    style.map_or(bar.clone(), |style| bar.with_style(style))
 }

@@ -173,11 +173,11 @@ impl Service {
                     saved.bytes,
                     saved.sha256
                 );
-                if nsp_cli::output::line(&line).is_err() {
+                if saver.aside(|| nsp_cli::output::line(&line)).is_err() {
                     nsp_cli::note!("{line}");
                 }
             }
-            Err(error) => nsp_cli::note!("nossock: {peer}: {error}"),
+            Err(error) => saver.aside(|| nsp_cli::note!("nossock: {peer}: {error}")),
         }
     }
 

@@ -2,19 +2,20 @@
 
 mod client;
 mod daemon;
+mod hidden;
+mod keyring;
 mod place;
 mod script;
 mod secret;
 mod shell;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use clap_complete::Shell;
+use clap::{CommandFactory, Parser, Subcommand};
 
 use nsp_cli::exit::Failure;
 use nsp_cli::process::in_runtime;
+use nsp_cli::program::{self, About};
 
 /// Services, users and events over one connection, from the command line.
 ///
@@ -61,16 +62,8 @@ enum Command {
         #[command(subcommand)]
         command: client::context::Command,
     },
-    /// Print completions for a shell.
-    Completions {
-        /// Which one.
-        shell: Shell,
-    },
-    /// Write the manual pages into a folder.
-    Man {
-        /// Where to; made if it is not there.
-        dir: PathBuf,
-    },
+    #[command(flatten)]
+    About(About),
 }
 
 /// All commands, each flag with its variable of the environment.
@@ -79,25 +72,11 @@ fn command_line() -> clap::Command {
 }
 
 fn main() -> ExitCode {
-    let matches = command_line().get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let cli: Cli = program::parsed(command_line());
     if !matches!(cli.command, Command::Daemon(_)) {
-        let level = match cli.verbose {
-            0 => "error",
-            1 => "debug",
-            _ => "trace",
-        };
-        tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).init();
+        program::log(cli.verbose, "error");
     }
-    match run(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            if !failure.is_quiet() {
-                nsp_cli::note!("nsp: {failure}");
-            }
-            failure.code()
-        }
-    }
+    program::ended("nsp", run(cli.command))
 }
 
 fn run(command: Command) -> Result<(), Failure> {
@@ -119,15 +98,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Doctor(args) => in_runtime(client::doctor::run(*args)),
         Command::Shell(args) => in_runtime(shell::run(*args)),
         Command::Context { home, command } => client::context::run(&home, command),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut command_line(), "nsp", &mut script);
-            nsp_cli::output::write(&script)
-        }
-        Command::Man { dir } => {
-            std::fs::create_dir_all(&dir).map_err(|error| Failure::file(&dir, &error))?;
-            clap_mangen::generate_to(command_line(), &dir).map_err(|error| Failure::file(&dir, &error))
-        }
+        Command::About(about) => about.run(command_line()),
     }
 }
 
@@ -144,5 +115,10 @@ mod tests {
     fn every_flag_has_a_variable() {
         // One variable cannot hold two values.
         assert_eq!(nsp_cli::without_twins(&command_line()), [""; 0]);
+    }
+
+    #[test]
+    fn examples_of_the_help_are_commands() {
+        assert_eq!(program::wrong_examples(&command_line()), [""; 0]);
     }
 }

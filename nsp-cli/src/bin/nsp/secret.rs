@@ -1,16 +1,16 @@
-//! Where passwords come from: a file, a file descriptor, the environment, or a prompt that does not show them. Never an argument, which
-//! everybody on the machine could read.
-//!
-//! There is no keyring: the crate that speaks to all of them needs the desktop's secret service, which servers have not. Tokens are
-//! kept in a file that only its owner may read.
+//! Where passwords come from: a file, a file descriptor, the keyring, the environment, or a prompt that does not show them. Never an
+//! argument, which everybody on the machine could read.
 
-use std::io::{BufRead as _, BufReader, IsTerminal, Read};
+use std::io::{self, BufRead as _, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use nsp::Password;
 use zeroize::Zeroizing;
 
 use nsp_cli::exit::Failure;
+
+use crate::hidden;
+use crate::keyring::{Account, Keyring, Secret};
 
 /// Longest password, in bytes; the daemon takes no longer ones.
 const LONGEST: u64 = 1024;
@@ -19,7 +19,7 @@ const LONGEST: u64 = 1024;
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct PasswordOptions {
     /// A file whose first line is the password. NSP_PASSWORD holds the password itself. Otherwise it is asked for on the
-    /// terminal, without showing it. There is no flag that takes it, and no keyring.
+    /// terminal, without showing it. There is no flag that takes it.
     #[arg(long, value_name = "FILE", env = "NSP_PASSWORD_FILE", help_heading = "Login")]
     password_file: Option<PathBuf>,
 
@@ -32,11 +32,20 @@ pub(crate) struct PasswordOptions {
         help_heading = "Login"
     )]
     password_fd: Option<u16>,
+
+    /// Take the password from the keyring of the system, where `nsp login --keep-password` has put it.
+    #[arg(
+        long,
+        env = "NSP_PASSWORD_KEYRING",
+        conflicts_with_all = ["password_file", "password_fd"],
+        help_heading = "Login"
+    )]
+    password_keyring: bool,
 }
 
 impl PasswordOptions {
     /// The password from wherever it was said to be; `None` when nothing was said.
-    pub(crate) fn given(&self) -> Result<Option<Password>, Failure> {
+    pub(crate) fn given(&self, account: &Account) -> Result<Option<Password>, Failure> {
         if let Some(path) = &self.password_file {
             let file = std::fs::File::open(path).map_err(|error| Failure::file(path, &error))?;
             let first =
@@ -52,6 +61,9 @@ impl PasswordOptions {
                 first_line(file).map_err(|error| Failure::Usage(format!("--password-fd {fd}: {error}")))?;
             return Ok(Some(first));
         }
+        if self.password_keyring {
+            return kept(&Keyring::of_the_system()?, account).map(Some);
+        }
         match std::env::var("NSP_PASSWORD") {
             Ok(password) => Ok(Some(Password::new(password))),
             Err(std::env::VarError::NotPresent) => Ok(None),
@@ -62,12 +74,22 @@ impl PasswordOptions {
     }
 
     /// The password from wherever it was said to be, or from the terminal.
-    pub(crate) fn read(&self, prompt: &str) -> Result<Password, Failure> {
-        match self.given()? {
+    pub(crate) fn read(&self, account: &Account) -> Result<Password, Failure> {
+        match self.given(account)? {
             Some(password) => Ok(password),
-            None => ask(prompt),
+            None => ask(&format!("Password of {account}: ")),
         }
     }
+}
+
+fn kept(keyring: &Keyring, account: &Account) -> Result<Password, Failure> {
+    let password = keyring.find(Secret::Password, account)?.ok_or_else(|| {
+        Failure::NotAuthenticated(format!(
+            "the keyring has no password of {account}: nsp login {} --keep-password",
+            account.user
+        ))
+    })?;
+    Ok(Password::new(password.as_str()))
 }
 
 /// Asks on the terminal for a password that is to be set, twice.
@@ -89,11 +111,15 @@ pub(crate) fn of_file(path: &Path) -> Result<Password, Failure> {
 pub(crate) fn ask(prompt: &str) -> Result<Password, Failure> {
     if !can_ask() {
         return Err(Failure::NotAuthenticated(
-            "there is no terminal to ask for a password on: give --password-file, --password-fd or NSP_PASSWORD".to_owned(),
+            "there is no terminal to ask for a password on: give --password-file, --password-fd, --password-keyring or NSP_PASSWORD"
+                .to_owned(),
         ));
     }
-    let password = rpassword::prompt_password(prompt)
-        .map_err(|error| Failure::Other(format!("the password cannot be read: {error}")))?;
+    let password = hidden::read(prompt).map_err(|error| match error.kind() {
+        // As the shell has it for a program that Ctrl-C has ended.
+        io::ErrorKind::Interrupted => Failure::Said { status: 130 },
+        _ => Failure::Other(format!("the password cannot be read: {error}")),
+    })?;
     if password.is_empty() {
         return Err(Failure::Usage("the password is empty".to_owned()));
     }
@@ -121,17 +147,32 @@ fn first_line(from: impl Read) -> Result<Password, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyring::memory;
+
+    fn account() -> Account {
+        Account { user: "alice".to_owned(), daemon: "localhost:1".to_owned() }
+    }
+
+    #[test]
+    fn password_comes_from_the_keyring_or_it_is_said_how_it_gets_there() {
+        let keyring = memory::keyring();
+        let failure = kept(&keyring, &account()).unwrap_err();
+        assert_eq!(failure.status(), 5);
+        assert!(failure.to_string().contains("nsp login alice --keep-password"), "{failure}");
+        keyring.keep(Secret::Password, &account(), "correct horse").unwrap();
+        assert_eq!(kept(&keyring, &account()).unwrap().reveal(), "correct horse");
+    }
 
     #[test]
     fn password_is_the_first_line_of_a_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("password");
-        let options = PasswordOptions { password_file: Some(path.clone()), password_fd: None };
+        let options = PasswordOptions { password_file: Some(path.clone()), ..PasswordOptions::default() };
         std::fs::write(&path, "correct horse\r\nmore\n").unwrap();
-        assert_eq!(options.given().unwrap().unwrap().reveal(), "correct horse");
+        assert_eq!(options.given(&account()).unwrap().unwrap().reveal(), "correct horse");
         for (text, said) in [(String::new(), "empty"), ("x".repeat(2000), "more than 1024")] {
             std::fs::write(&path, text).unwrap();
-            assert!(options.given().unwrap_err().to_string().contains(said));
+            assert!(options.given(&account()).unwrap_err().to_string().contains(said));
         }
     }
 
@@ -144,7 +185,7 @@ mod tests {
         std::fs::write(&path, "from a descriptor").unwrap();
         let file = std::fs::File::open(&path).unwrap();
         let fd = u16::try_from(file.as_raw_fd()).unwrap();
-        let options = PasswordOptions { password_file: None, password_fd: Some(fd) };
-        assert_eq!(options.given().unwrap().unwrap().reveal(), "from a descriptor");
+        let options = PasswordOptions { password_fd: Some(fd), ..PasswordOptions::default() };
+        assert_eq!(options.given(&account()).unwrap().unwrap().reveal(), "from a descriptor");
     }
 }

@@ -28,6 +28,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
+use nossock::Seldom;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Sleep;
 
@@ -189,7 +190,11 @@ impl Driver {
         loop {
             self.now = now();
             if let Err(reason) = self.turn(cx, &mut budget) {
-                return Poll::Ready((reason, true)); // what is lost by it, `run` looks at
+                return Poll::Ready(match &self.phase {
+                    // That the peer cannot be told any more is not why it was to go.
+                    Phase::Closing { reason, .. } => (reason.clone(), false),
+                    _ => (reason, true), // what is lost by it, `run` looks at
+                });
             }
             if let Poll::Ready(end) = self.poll_phase(cx) {
                 return Poll::Ready(end);
@@ -318,13 +323,24 @@ impl Driver {
 
     /// Gives the carrier what waits, and writes until nothing is left or it takes no more.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), EndReason> {
+        // The carrier may have written while it received.
+        if let Some((since, before)) = &mut self.stalled
+            && self.carrier.queued() < *before
+        {
+            *since = self.now;
+        }
         loop {
             let (is_awaited, is_empty) = {
                 let mut core = self.connection.lock();
                 while self.carrier.queued() < CARRIER_QUEUE {
                     let Some(message) = core.outbox.pop() else { break };
                     if let Err(error) = self.carrier.start_send(message) {
-                        tracing::error!(connection = self.connection.id.0, %error, "a message was not sent");
+                        // A client may say that it takes less than it asks for.
+                        static UNSENT: Seldom = Seldom::new();
+                        if let Some(times) = UNSENT.times(self.now) {
+                            let connection = self.connection.id.0;
+                            tracing::error!(connection, %error, times, "a message was not sent");
+                        }
                     }
                 }
                 (std::mem::take(&mut core.is_awaited), core.outbox.is_empty())
@@ -332,6 +348,7 @@ impl Driver {
             if is_awaited {
                 self.connection.made_room();
             }
+            let given = self.carrier.queued();
             match self.carrier.poll_flush(cx) {
                 Poll::Ready(Ok(())) => {
                     self.stalled = None;
@@ -341,11 +358,10 @@ impl Driver {
                 }
                 Poll::Ready(Err(end)) => return Err(end.into()),
                 Poll::Pending => {
+                    // Against what it was given just now: there may always be more to give than has left.
                     let queued = self.carrier.queued();
-                    match self.stalled {
-                        Some((_, before)) if queued >= before => {}
-                        _ => self.stalled = Some((self.now, queued)),
-                    }
+                    let since = self.stalled.filter(|_| queued >= given).map(|(since, _)| since);
+                    self.stalled = Some((since.unwrap_or(self.now), queued));
                     return Ok(());
                 }
             }
@@ -364,8 +380,8 @@ impl Driver {
         if let Some(reason) = over {
             self.close(reason);
             // What was said because of it is written first.
-            if let Err(reason) = self.write(cx) {
-                return Poll::Ready((reason, false));
+            if self.write(cx).is_err() {
+                return Poll::Ready((EndReason::Stopped, false));
             }
         }
         let Phase::Closing { reason, farewell, until, clean } = &self.phase else { return Poll::Pending };

@@ -1,6 +1,7 @@
 //! `nsp call` and `nsp send`
 
 use std::io::Read;
+use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,20 +9,20 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use indicatif::ProgressBar;
+use nsp::carrier::Meter;
 use nsp::proto::{Data, RawJson};
 use serde_json::json;
 use serde_json::value::RawValue;
+use tokio::task::JoinHandle;
 
 use nsp_cli::exit::Failure;
 use nsp_cli::output;
+use nsp_cli::progress::{self, LONG};
 
 use super::reach::{Reach, Stay};
 
 /// Most bytes that are read of a file or of standard input; a daemon has its own limit, which is smaller unless its owner says otherwise.
 const MOST: u64 = 256 << 20;
-
-/// From where on a transfer shows that it goes on.
-const LONG: usize = 256 << 10;
 
 /// Call a function of a service, and print what it gives.
 ///
@@ -113,7 +114,7 @@ pub(crate) async fn call(args: CallArgs) -> Result<(), Failure> {
     let blob = args.blob.as_deref().map(read).transpose()?;
     let session = args.reach.connect(Stay::Once).await?;
     let activity = session.open(&args.service).await?;
-    let progress = Progress::start(blob.as_ref().map_or(0, Vec::len));
+    let progress = Progress::start(&session.meter, blob.as_ref().map_or(0, Vec::len) as u64);
     let result = match blob {
         Some(blob) => {
             let meta: &RawValue = argument.read().map_err(|error| Failure::Usage(error.to_string()))?;
@@ -122,7 +123,7 @@ pub(crate) async fn call(args: CallArgs) -> Result<(), Failure> {
         }
         None => activity.call_raw(&args.function, argument).await.map(|data| (data, None)),
     };
-    drop(progress);
+    progress.end().await;
     let printed = match result {
         Ok((data, meta)) => print(&args, data, meta.as_ref()),
         Err(error) => {
@@ -173,10 +174,17 @@ fn save(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     std::fs::write(path, bytes).map_err(|error| Failure::file(path, &error))
 }
 
-/// JSON as it is, or over several lines where somebody looks at it. Nothing in it commands the terminal.
+/// JSON as it is, or as people read it where somebody looks at it.
 pub(crate) fn pretty(text: &RawValue) -> String {
-    if !output::is_terminal() {
-        return text.get().to_owned();
+    if output::is_terminal() { laid_out(text) } else { text.get().to_owned() }
+}
+
+/// JSON over several lines, unless it is short. Nothing in it commands the terminal.
+fn laid_out(text: &RawValue) -> String {
+    /// Letters that fit a line of a usual terminal.
+    const SHORT: usize = 80;
+    if text.get().len() <= SHORT && !text.get().contains('\n') {
+        return output::printable(text.get());
     }
     let value: Result<serde_json::Value, _> = serde_json::from_str(text.get());
     let pretty = value.and_then(|value| serde_json::to_string_pretty(&value));
@@ -196,25 +204,119 @@ pub(crate) async fn send(args: SendArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Shows that a long transfer goes on, on a terminal.
-struct Progress(Option<ProgressBar>);
+/// Shows on a terminal how far a long transfer is.
+struct Progress(Option<JoinHandle<()>>);
 
 impl Progress {
-    fn start(size: usize) -> Self {
-        if size < LONG {
-            return Self(None);
+    /// Shows it from now on; so many bytes are about to be sent.
+    fn start(meter: &Meter, sending: u64) -> Self {
+        Self(progress::is_seen().then(|| tokio::spawn(show(meter.clone(), sending))))
+    }
+
+    /// Takes it off the screen.
+    async fn end(self) {
+        if let Some(task) = self.0 {
+            task.abort();
+            // It is dropped by then, and the bar with it.
+            drop(task.await);
         }
-        // It is drawn on standard error, and only if that is a terminal.
-        let bar = ProgressBar::new_spinner().with_message(format!("sending {} KiB", size / 1024));
-        bar.enable_steady_tick(Duration::from_millis(100));
-        Self(Some(bar))
     }
 }
 
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.0 {
-            bar.finish_and_clear();
+async fn show(meter: Meter, sending: u64) {
+    let (sent, received) = (meter.sent(), meter.received());
+    let mut shown: Option<(Doing, ProgressBar)> = None;
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        ticks.tick().await;
+        let come = meter.received() - received;
+        let Some(doing) = Doing::now(sending, meter.sent() - sent, come, meter.arriving()) else { continue };
+        let bar = match shown.take() {
+            Some((before, bar)) if discriminant(&before) == discriminant(&doing) => bar,
+            _ => doing.bar(),
+        };
+        match doing {
+            Doing::Sending { done, .. } | Doing::Receiving { done, .. } => bar.set_position(done),
+            Doing::Waiting | Doing::Counting { .. } => bar.tick(),
         }
+        if let Doing::Counting { done } = doing {
+            bar.set_message(format!("receiving, {} KiB so far", done / 1024));
+        }
+        shown = Some((doing, bar));
+    }
+}
+
+/// What there is to be shown of a call. Numbers are of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    Sending {
+        done: u64,
+        total: u64,
+    },
+    Waiting,
+    Receiving {
+        done: u64,
+        total: u64,
+    },
+    /// Much has come, of a message whose size is not known.
+    Counting {
+        done: u64,
+    },
+}
+
+impl Doing {
+    /// `None` while nothing takes long.
+    fn now(sending: u64, sent: u64, come: u64, arriving: Option<(u64, u64)>) -> Option<Self> {
+        if let Some((done, total)) = arriving.filter(|(_, total)| *total >= LONG) {
+            return Some(Self::Receiving { done, total });
+        }
+        if come >= LONG {
+            return Some(Self::Counting { done: come });
+        }
+        match sending {
+            total if total < LONG => None,
+            total if sent < total => Some(Self::Sending { done: sent, total }),
+            _ => Some(Self::Waiting),
+        }
+    }
+
+    fn bar(self) -> ProgressBar {
+        match self {
+            Self::Sending { total, .. } => progress::bar("sending", total),
+            Self::Waiting => progress::spinner("sent; waiting for the answer"),
+            Self::Receiving { total, .. } => progress::bar("receiving", total),
+            Self::Counting { .. } => progress::spinner("receiving"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_shown_of_what_takes_long() {
+        let large = 10 * LONG;
+        for (sending, sent, come, arriving, shown) in [
+            (0, 0, 0, None, None),
+            (LONG - 1, 5, 0, None, None),
+            (large, 0, 0, None, Some(Doing::Sending { done: 0, total: large })),
+            (large, 7, 90, Some((90, 100)), Some(Doing::Sending { done: 7, total: large })),
+            (large, large + 20, 0, None, Some(Doing::Waiting)),
+            (large, large + 20, 9, Some((9, large)), Some(Doing::Receiving { done: 9, total: large })),
+            (0, 50, 9, Some((9, large)), Some(Doing::Receiving { done: 9, total: large })),
+            (0, 50, LONG, None, Some(Doing::Counting { done: LONG })),
+        ] {
+            assert_eq!(Doing::now(sending, sent, come, arriving), shown);
+        }
+    }
+
+    #[test]
+    fn short_json_stays_on_its_line() {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        assert_eq!(laid_out(&raw(r#"{"to": 2, "be": 2}"#)), r#"{"to": 2, "be": 2}"#);
+        let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(80));
+        assert_eq!(laid_out(&raw(&long)), format!("{{\n  \"a\": \"{}\"\n}}", "x".repeat(80)));
+        assert_eq!(laid_out(&raw("\"a\u{9b}31m\"")), "\"a\\u{9b}31m\"");
     }
 }

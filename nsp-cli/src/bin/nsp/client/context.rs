@@ -95,7 +95,7 @@ fn local() -> Context {
 #[command(after_help = "Examples:
   nsp context add prod nsps://chat.example.org:43580 --user alice --use
   nsp context ls
-  nsp --context local services")]
+  nsp services --context local")]
 pub(crate) enum Command {
     /// Show all, with a star at the current one.
     Ls {

@@ -62,7 +62,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
     // Made before it is opened: a service may greet before it has agreed.
     let mut happenings = opening.happenings();
-    let activity = opening.open().await.map_err(|error| not_open(&args.service, error))?;
+    let open = async { opening.open().await.map_err(|error| not_open(&args.service, error)) };
+    let activity = session.at_first(open).await?;
     let mut stop = std::pin::pin!(stopped());
     nsp_cli::note!("listening to {}", printable(&args.service));
     let start = Instant::now();

@@ -1,5 +1,6 @@
 //! `nsp login`, `logout` and `whoami`
 
+use nsp::carrier::Address;
 use nsp::proto::RawJson;
 use serde_json::{Value, json};
 
@@ -7,19 +8,22 @@ use nsp_cli::exit::Failure;
 use nsp_cli::output::{self, printable};
 
 use crate::daemon::admin;
+use crate::keyring::{self, Keyring, Secret};
 
 use super::context::{Context, Contexts};
-use super::reach::{Reach, Stay, prompt};
-use super::tokens::Tokens;
+use super::reach::{Reach, Stay};
+use super::tokens::{Held, KeepOptions, Tokens};
 
 /// Log in, and keep the token for the next commands.
 ///
-/// The password is asked for on the terminal, or comes from --password-file, --password-fd or NSP_PASSWORD. What is kept is a token, in a
-/// file that only its owner may read.
+/// The password is asked for on the terminal, or comes from --password-file, --password-fd, --password-keyring or NSP_PASSWORD. What is
+/// kept is a token, in a file that only its owner may read, or with --keyring in the keyring of the system. On Linux that is the
+/// kernel's: it is in memory only, and forgets when the machine starts anew, or when nobody has asked it for three days.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   nsp login admin
   nsp login alice --url nsps://chat.example.org:43580 --save chat
+  nsp login alice --keyring
   nsp login robot --password-file /run/secrets/robot")]
 pub(crate) struct LoginArgs {
     /// The user; NSP_USER and that of the context otherwise.
@@ -29,6 +33,13 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "NAME")]
     save: Option<String>,
 
+    #[command(flatten)]
+    keep: KeepOptions,
+
+    /// Keep the password in the keyring as well, for --password-keyring to find it, until `nsp logout`.
+    #[arg(long, help_heading = "Login")]
+    keep_password: bool,
+
     /// One JSON object: {"user":…,"daemon":…}.
     #[arg(long, env = "NSP_JSON")]
     json: bool,
@@ -37,7 +48,7 @@ pub(crate) struct LoginArgs {
     reach: Reach,
 }
 
-/// End a login: the token is good no more, here and at the daemon.
+/// End a login: the token is good no more, here and at the daemon. What the keyring has of this user it forgets.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LogoutArgs {
     /// One JSON object: {"user":…,"daemon":…}.
@@ -66,12 +77,23 @@ pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
     }
     let user = target.user.clone().ok_or_else(|| Failure::Usage("as whom? nsp login NAME".to_owned()))?;
     target.token = None;
+    let account = target.account();
+    let tokens = args.reach.home.tokens()?;
+    let for_token = args.keep.keyring(&Tokens::read(tokens.clone())?, &account)?;
+    let for_password = if args.keep_password { Some(Keyring::of_the_system()?) } else { None };
+    for_password.as_ref().map_or(Ok(()), Keyring::check)?;
     let session = args.reach.connect_to(target.clone(), Stay::Once).await?;
-    let (password, prompt) = (args.reach.password.clone(), prompt(&target));
-    let password = tokio::task::spawn_blocking(move || password.read(&prompt)).await;
+    let (options, whose) = (args.reach.password.clone(), account.clone());
+    let password = tokio::task::spawn_blocking(move || options.read(&whose)).await;
     let password = password.map_err(|error| Failure::Other(error.to_string()))??;
-    let token = session.client.token(&user, password).await?;
-    Tokens::keep(args.reach.home.tokens()?, &target.daemon, &user, &token)?;
+    let token = match session.client.token(&user, password.clone()).await {
+        Ok(token) => token,
+        Err(error) => return Err(session.with_reason(error.into()).await),
+    };
+    Tokens::keep(tokens, &account, &token, for_token.as_ref())?;
+    if let Some(keyring) = for_password {
+        keyring.keep(Secret::Password, &account, password.reveal())?;
+    }
     if let Some(name) = &args.save {
         let ca = match &target.ca {
             Some(ca) => Some(std::path::absolute(ca).map_err(|error| Failure::file(ca, &error))?),
@@ -88,7 +110,7 @@ pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
     session.close().await;
 
     // Whether the password was made by somebody else only the daemon knows; one that cannot say is as good.
-    target.token = Some(token);
+    target.token = Some(Held::Here(token));
     let Ok(session) = args.reach.connect_to(target, Stay::Once).await else { return Ok(()) };
     let me = session.open(admin::NAME).await;
     if let Ok(admin) = me
@@ -103,12 +125,25 @@ pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
 
 pub(crate) async fn logout(args: LogoutArgs) -> Result<(), Failure> {
     let target = args.reach.target()?;
-    let (Some(user), Some(token)) = (target.user.clone(), target.token.clone()) else {
+    let (Some(user), Some(held)) = (target.user.clone(), &target.token) else {
         return Err(Failure::NotAuthenticated(format!("nobody is logged in at {}", target.daemon)));
     };
-    let ended = end(&args.reach, token.reveal()).await;
+    let ended = match held.token() {
+        Ok(token) => end(&args.reach, token.reveal()).await,
+        // The keyring has lost it, so that nobody can show it to the daemon any more.
+        Err(lost @ Failure::NotAuthenticated(_)) => {
+            nsp_cli::note!("nsp: the keyring has the token no more, so the daemon was not told");
+            Err(lost)
+        }
+        Err(refused) => return Err(refused),
+    };
     // Whatever the daemon says, the token is gone here.
-    Tokens::forget(args.reach.home.tokens()?, &target.daemon, &user)?;
+    let account = target.account();
+    if let Held::InKeyring(_) = held {
+        Keyring::of_the_system()?.forget(Secret::Token, &account)?;
+    }
+    Tokens::forget(args.reach.home.tokens()?, &account)?;
+    keyring::forget_password(&account);
     match ended {
         Ok(()) | Err(Failure::NotAuthenticated(_)) if args.json => {
             output::json(&json!({ "user": user, "daemon": target.address.to_string() }))
@@ -116,10 +151,7 @@ pub(crate) async fn logout(args: LogoutArgs) -> Result<(), Failure> {
         Ok(()) => output::line(&format!("{} is logged out", printable(&user))),
         // It was good no more.
         Err(Failure::NotAuthenticated(_)) => output::line(&format!("{} was logged out", printable(&user))),
-        Err(failure) => {
-            nsp_cli::note!("nsp: the token is forgotten here; the daemon was not told");
-            Err(failure)
-        }
+        Err(failure) => Err(failure.and("the token is forgotten here, and the daemon was not told")),
     }
 }
 
@@ -150,13 +182,13 @@ pub(crate) async fn whoami(args: WhoamiArgs) -> Result<(), Failure> {
         )));
     }
     let user = args.reach.who_am_i().await?;
-    if args.json {
-        output::json(&user)?;
-    } else {
-        let text = |field: &str| user.get(field).and_then(Value::as_str).map(printable).unwrap_or_default();
-        let privilege = user.get("privilege").and_then(Value::as_i64).unwrap_or_default();
-        let rank = if privilege == 0 { "superuser".to_owned() } else { format!("privilege {privilege}") };
-        output::line(&format!("{} ({rank}) at {}", text("name"), target.address))?;
-    }
-    Ok(())
+    if args.json { output::json(&user) } else { output::line(&who(&user, &target.address)) }
+}
+
+/// A user as the daemon describes it, in a line.
+pub(crate) fn who(user: &Value, address: &Address) -> String {
+    let name = user.get("name").and_then(Value::as_str).map(printable).unwrap_or_default();
+    let privilege = user.get("privilege").and_then(Value::as_i64).unwrap_or_default();
+    let rank = if privilege == 0 { "superuser".to_owned() } else { format!("privilege {privilege}") };
+    format!("{name} ({rank}) at {address}")
 }

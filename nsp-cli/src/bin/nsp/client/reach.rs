@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use nossock::transport::tls::{ALPN, ClientTls, ClientTlsBuilder, Identity, TlsError, TlsSetupError};
 use nsp::authority::Answer;
-use nsp::carrier::{Address, CarrierKind, ConnectError, Limits, WEB_ALPN};
+use nsp::carrier::{Address, CarrierKind, ConnectError, Limits, Meter, WEB_ALPN};
 use nsp::client::{
-    Activity, Client, Connector, Credentials, DownReason, KnownHosts, Offered, OpenError, Told, Trust,
+    Activity, Client, ClientState, Connector, Credentials, DownReason, KnownHosts, Offered, OpenError, Told,
+    Trust,
 };
 use nsp::machine::SpMode;
 use nsp::proto::au::Notice;
@@ -20,11 +21,12 @@ use nsp_cli::exit::Failure;
 use nsp_cli::text::{duration, size};
 
 use crate::daemon::admin;
+use crate::keyring::Account;
 use crate::place::Home;
 use crate::secret::{self, PasswordOptions};
 
 use super::context::Contexts;
-use super::tokens::Tokens;
+use super::tokens::{Held, Tokens};
 
 /// How to reach a daemon.
 #[derive(Debug, Clone, clap::Args)]
@@ -123,8 +125,15 @@ pub(crate) struct Target {
     /// Under which name tokens and keys are kept.
     pub(crate) daemon: String,
     pub(crate) user: Option<String>,
-    pub(crate) token: Option<Token>,
+    pub(crate) token: Option<Held>,
     pub(crate) ca: Option<PathBuf>,
+}
+
+impl Target {
+    /// Whose token and password they are.
+    pub(crate) fn account(&self) -> Account {
+        Account { user: self.user.clone().unwrap_or_else(|| "?".to_owned()), daemon: self.daemon.clone() }
+    }
 }
 
 /// A connection, and as whom.
@@ -132,6 +141,8 @@ pub(crate) struct Target {
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) target: Target,
+    /// Counts the bytes of the connection.
+    pub(crate) meter: Meter,
 }
 
 impl Session {
@@ -141,7 +152,55 @@ impl Session {
         if let Some(user) = &self.target.user {
             opening = opening.owner(user);
         }
-        opening.open().await.map_err(|error| not_open(service, error))
+        match opening.open().await {
+            Ok(activity) => Ok(activity),
+            Err(error) => Err(self.with_reason(not_open(service, error)).await),
+        }
+    }
+
+    /// The failure with the reason why the connection has ended, where it has: whoever waited for an answer learns that none comes
+    /// a moment before it is known why.
+    pub(crate) async fn with_reason(&self, failure: Failure) -> Failure {
+        if !matches!(failure, Failure::Disconnected(_)) {
+            return failure;
+        }
+        let mut state = self.client.state();
+        let ended = state.wait_for(|state| matches!(state, ClientState::Closed { .. }));
+        // One that comes back is not closed.
+        let ended = tokio::time::timeout(Duration::from_secs(1), ended).await;
+        if let Ok(Ok(state)) = &ended
+            && let ClientState::Closed { reason: Some(reason) } = &**state
+        {
+            return reason.into();
+        }
+        failure
+    }
+
+    /// Does what is done first over a connection that comes back by itself. If it is lost meanwhile, that is the end: a peer that is no
+    /// daemon would be tried again and again.
+    pub(crate) async fn at_first<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let mut state = self.client.state();
+        let lost = async {
+            loop {
+                match &*state.borrow_and_update() {
+                    ClientState::Down { reason, .. } | ClientState::Closed { reason: Some(reason) } => {
+                        return Failure::from(reason);
+                    }
+                    _ => {}
+                }
+                if state.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            failure = lost => Err(failure),
+        }
     }
 
     /// Leaves in peace, but not for ever.
@@ -153,12 +212,17 @@ impl Session {
 /// Why there is no activity of a service, with the service's name where it is about that.
 pub(crate) fn not_open(service: &str, error: OpenError) -> Failure {
     match Failure::from(error) {
-        Failure::NoHandler(_) => Failure::NoHandler(format!(
-            "there is no service `{}`: nsp services shows those there are",
-            service.escape_debug()
-        )),
+        Failure::NoHandler(_) => no_service(service),
         failure => failure,
     }
+}
+
+/// There is no service of that name.
+pub(crate) fn no_service(service: &str) -> Failure {
+    Failure::NoHandler(format!(
+        "there is no service `{}`: nsp services shows those there are",
+        service.escape_debug()
+    ))
 }
 
 /// Whether the connection is to come back by itself.
@@ -187,8 +251,8 @@ impl Reach {
             .or_else(|| tokens.only_user(&daemon).map(str::to_owned))
             .map(|user| user.to_ascii_lowercase());
         let token = match (self.given_token()?, &user) {
-            (Some(token), _) => Some(token),
-            (None, Some(user)) => tokens.find(&daemon, user),
+            (Some(token), _) => Some(Held::Here(token)),
+            (None, Some(user)) => tokens.find(&Account { user: user.clone(), daemon: daemon.clone() }),
             (None, None) => None,
         };
         let ca = self.ca.clone().or_else(|| context.ca.clone().filter(|_| is_of_context));
@@ -209,15 +273,19 @@ impl Reach {
     }
 
     pub(crate) async fn connect_to(&self, target: Target, stay: Stay) -> Result<Session, Failure> {
-        let result = self.connector(&target, stay, false)?.await;
+        let meter = Meter::default();
+        let result = self.connector(&target, stay, false)?.meter(meter.clone()).await;
         let client = match result {
             Err(DownReason::NotConnected(error)) if self.may_meet(&target) && is_unknown_issuer(&error) => {
                 // Nobody vouches for the certificate, so the key is looked at, as ssh does.
-                self.connector(&target, stay, true)?.await.map_err(explain)?
+                self.connector(&target, stay, true)?
+                    .meter(meter.clone())
+                    .await
+                    .map_err(|reason| explain(&target.address, reason))?
             }
-            result => result.map_err(explain)?,
+            result => result.map_err(|reason| explain(&target.address, reason))?,
         };
-        Ok(Session { client, target })
+        Ok(Session { client, target, meter })
     }
 
     /// Connects only to see the key, and to remember it if it is confirmed.
@@ -231,7 +299,7 @@ impl Reach {
             // On this machine it would go without, and no key would be seen.
             connector = connector.sp(SpMode::Required);
         }
-        let client = connector.await.map_err(explain)?;
+        let client = connector.await.map_err(|reason| explain(&target.address, reason))?;
         client.close().await;
         Ok(())
     }
@@ -275,7 +343,7 @@ impl Reach {
         if !target.address.is_tls() {
             return Ok(connector);
         }
-        let known = self.known()?.entries().map_err(|error| Failure::Trust(error.to_string()))?;
+        let known = self.known()?.entries()?;
         let is_known = known.iter().any(|known| known.host.is(&target.daemon));
         if by_key || self.pin.is_some() || self.insecure || (is_known && target.ca.is_none()) {
             if self.client_cert.is_some() {
@@ -352,14 +420,15 @@ fn is_unknown_issuer(error: &ConnectError) -> bool {
 }
 
 /// One line that says what to do about it, where there is something.
-fn explain(reason: DownReason) -> Failure {
+fn explain(address: &Address, reason: DownReason) -> Failure {
     use nsp::client::TrustError;
     let failure = Failure::from(&reason);
-    match (&reason, failure) {
-        (DownReason::NotTrusted(TrustError::Unknown { .. }), Failure::Trust(text)) => {
-            Failure::Trust(format!("{text}: nsp trust add URL, or --trust accept-new"))
+    match (&reason, &failure) {
+        (DownReason::NotTrusted(TrustError::Unknown { .. }), Failure::Trust(_)) => {
+            failure.and("nsp trust add URL, or --trust accept-new")
         }
-        (_, failure) => failure,
+        (_, Failure::Connect(_)) if address.is_loopback() => failure.and("`nsp daemon` starts one here"),
+        _ => failure,
     }
 }
 
@@ -390,21 +459,25 @@ impl Kept {
 
 impl Credentials for Kept {
     fn token<'a>(&'a self, user: Option<&'a str>) -> Answer<'a, Option<Token>> {
-        Answer::now(self.target.token.clone().filter(|_| self.is_about(user)))
+        match self.target.token.clone().filter(|_| self.is_about(user)) {
+            None => Answer::now(None),
+            Some(Held::Here(token)) => Answer::now(Some(token)),
+            Some(held) => Answer::later(async move { told(move || held.token()).await }),
+        }
     }
 
     fn password<'a>(&'a self, user: Option<&'a str>) -> Answer<'a, Option<Password>> {
         if !self.is_about(user) {
             return Answer::now(None);
         }
-        let (options, prompt) = (self.password.clone(), prompt(&self.target));
+        let (options, account) = (self.password.clone(), self.target.account());
         Answer::later(async move {
-            // Typing blocks.
-            let asked = tokio::task::spawn_blocking(move || match options.given() {
-                Ok(None) if !secret::can_ask() => None,
-                _ => options.read(&prompt).ok(),
-            });
-            asked.await.ok().flatten()
+            let asked = move || match options.given(&account)? {
+                None if !secret::can_ask() => Ok(None),
+                None => options.read(&account).map(Some),
+                given => Ok(given),
+            };
+            told(asked).await.flatten()
         })
     }
 
@@ -418,7 +491,16 @@ impl Credentials for Kept {
     }
 }
 
-/// What a password is asked for with.
-pub(crate) fn prompt(target: &Target) -> String {
-    format!("Password of {} at {}: ", target.user.as_deref().unwrap_or("?"), target.daemon)
+/// What comes of asking a person or a keyring, which blocks. Why nothing does is said here: the daemon only learns that there is none.
+async fn told<T: Send + 'static>(ask: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Option<T> {
+    let asked = tokio::task::spawn_blocking(ask).await;
+    let failure = match asked {
+        Ok(Ok(answer)) => return Some(answer),
+        Ok(Err(failure)) => failure,
+        Err(error) => Failure::Other(error.to_string()),
+    };
+    if !failure.is_quiet() {
+        nsp_cli::note!("nsp: {failure}");
+    }
+    None
 }

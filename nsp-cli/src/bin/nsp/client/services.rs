@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use nsp_cli::exit::Failure;
 use nsp_cli::output::{self, printable};
 
-use super::reach::{Reach, Stay};
+use super::reach::{Reach, Stay, no_service};
 
 /// Show the services of a daemon, or what one of them offers, with an example call for each function.
 ///
@@ -50,7 +50,11 @@ pub(crate) async fn list(discovery: &Activity) -> Result<Vec<Listed>, Failure> {
 
 /// What a service offers.
 pub(crate) async fn describe(discovery: &Activity, service: &str) -> Result<Manifest, Failure> {
-    Ok(discovery.call("describe", &json!({ "service": service })).await?)
+    let described = discovery.call("describe", &json!({ "service": service })).await;
+    described.map_err(|error| match Failure::from(error) {
+        Failure::NoHandler(_) => no_service(service),
+        failure => failure,
+    })
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
@@ -65,14 +69,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     match &args.name {
         None => {
             let services = list(&discovery).await?;
-            let width = services.iter().map(|service| service.name.chars().count()).max().unwrap_or_default();
-            for service in services {
-                if args.json {
-                    output::json(&service)?;
-                } else {
-                    let (name, text) = (printable(&service.name), printable(&service.description));
-                    output::line(format!("{name:width$}  {text}").trim_end())?;
-                }
+            if args.json {
+                services.iter().try_for_each(output::json)?;
+            } else {
+                show_list(&services)?;
             }
         }
         Some(name) => {
@@ -86,6 +86,15 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
     session.close().await;
     Ok(())
+}
+
+/// One line for each, with what it says of itself.
+pub(crate) fn show_list(services: &[Listed]) -> Result<(), Failure> {
+    let width = services.iter().map(|service| service.name.chars().count()).max().unwrap_or_default();
+    services.iter().try_for_each(|service| {
+        let (name, text) = (printable(&service.name), printable(&service.description));
+        output::line(format!("{name:width$}  {text}").trim_end())
+    })
 }
 
 pub(crate) fn show(manifest: &Manifest) -> Result<(), Failure> {

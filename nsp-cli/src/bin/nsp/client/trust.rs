@@ -58,7 +58,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
                 Err(_) => daemon,
             };
             let known = nsp::client::KnownHosts::open(home.known_daemons()?);
-            match known.remove(&name).map_err(|error| Failure::Trust(error.to_string()))? {
+            match known.remove(&name)? {
                 0 => Err(Failure::Usage(format!("{} is not known", name.escape_debug()))),
                 _ => Ok(()),
             }
@@ -68,7 +68,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
 
 fn list(home: &crate::place::Home, json: bool) -> Result<(), Failure> {
     let known = nsp::client::KnownHosts::open(home.known_daemons()?);
-    for known in known.entries().map_err(|error| Failure::Trust(error.to_string()))? {
+    for known in known.entries()? {
         let host = known.host.to_string();
         if json {
             let is_hidden = matches!(known.host, HostName::Hashed { .. });
@@ -92,14 +92,12 @@ async fn add(daemon: &str, key: Option<&str>, yes: bool, mut reach: Reach) -> Re
         let key = Fingerprint::parse(key)
             .ok_or_else(|| Failure::Usage("--key: a key is written SHA256: and 43 letters".to_owned()))?;
         let kind = if address.is_tls() { KeyKind::Tls } else { KeyKind::Rsa };
-        return known
-            .add(&daemon_name(&address), kind, key)
-            .map_err(|error| Failure::Trust(error.to_string()));
+        return known.add(&daemon_name(&address), kind, key).map_err(Failure::from);
     }
     reach.url = Some(daemon.to_owned());
     reach.meet(yes).await?;
     let name = daemon_name(&address);
-    let entries = known.entries().map_err(|error| Failure::Trust(error.to_string()))?;
+    let entries = known.entries()?;
     let found: Vec<_> = entries.iter().filter(|known| known.host.is(&name)).collect();
     if found.is_empty() {
         return Err(Failure::Trust(format!("{address} has shown no key: there is neither TLS nor SP")));

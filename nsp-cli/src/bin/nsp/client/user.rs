@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use nsp_cli::exit::Failure;
 use nsp_cli::output::{self, printable};
 
+use crate::keyring;
 use crate::secret;
 
 use super::admin::{Admin, Office};
@@ -250,6 +251,7 @@ async fn passwd(shown: &Shown, name: Option<String>, new: &NewPassword) -> Resul
     {
         let answer = ask(shown, "setMyPassword", &json!({ "password": password })).await;
         shown.office.has_ended(answer).await?;
+        keyring::forget_password(&shown.office.reach.target()?.account());
         nsp_cli::note!("nsp: the password is changed; log in again: nsp login {}", printable(&name));
         return Ok(());
     }

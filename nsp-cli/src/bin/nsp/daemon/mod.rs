@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use nossock::transport::tls::{ALPN, ServerTls};
 use nsp::carrier::{Address, WEB_ALPN};
-use nsp::daemon::{BindError, Daemon, DaemonHandle, Drained, Limits, Listen, Service, WeakUse};
+use nsp::daemon::{BindError, Daemon, DaemonHandle, Drained, Limits, Listen, Manifest, Service, WeakUse};
 use nsp::secure::ServerKey;
 use nsp::{DaemonKey, Password};
 use nsp_auth::Authority;
@@ -196,6 +196,10 @@ fn no_user(plan: &Plan, authority: &Authority) -> Service<NoUser> {
         None => no_user,
     }
     .into_service()
+    .manifest(
+        Manifest::new("NoUser")
+            .description("What users say of themselves, and registration where it is open"),
+    )
 }
 
 fn limits(plan: &Plan) -> Limits {
@@ -208,6 +212,9 @@ fn limits(plan: &Plan) -> Limits {
     };
     limits.fresh_per_address = limits.fresh_per_address.min(plan.limits.connections_per_address);
     limits.connection.message = bytes(plan.limits.message);
+    // Room for one that is worked on and the next: the largest message alone is no crowd.
+    let two = limits.connection.message.saturating_mul(2);
+    limits.connection.request_bytes = limits.connection.request_bytes.max(two);
     limits.connection.first_message = bytes(plan.limits.message_before_login);
     limits.connection.entities = plan.limits.entities;
     limits.connection.requests = plan.limits.requests;

@@ -20,11 +20,11 @@ use nsp_cli::output::{self, printable};
 
 use crate::client::call::pretty;
 use crate::client::listen;
-use crate::client::reach::{Reach, Session, Stay, not_open, prompt};
+use crate::client::login::who;
+use crate::client::reach::{Reach, Session, Stay, not_open};
 use crate::client::services;
-use crate::client::tokens::Tokens;
+use crate::client::tokens::{Held, KeepOptions, Tokens};
 use crate::daemon::admin;
-use crate::secret;
 
 use complete::Catalogue;
 use editor::{Printer, Reader, Typed};
@@ -48,12 +48,16 @@ pub(crate) struct Args {
     service: Option<String>,
 
     #[command(flatten)]
+    keep: KeepOptions,
+
+    #[command(flatten)]
     reach: Reach,
 }
 
 /// What a shell keeps.
 struct Shell {
     reach: Reach,
+    keep: KeepOptions,
     session: Session,
     activities: HashMap<String, Activity>,
     watched: HashMap<String, AbortHandle>,
@@ -75,6 +79,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let history = args.reach.home.history()?;
     let mut shell = Shell {
         reach: args.reach,
+        keep: args.keep,
         session,
         activities: HashMap::new(),
         watched: HashMap::new(),
@@ -82,8 +87,14 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         printer: None,
         status: 0,
     };
-    shell.look_around().await;
-    shell.catalogue().service = args.service;
+    let look_around = async {
+        shell.look_around().await;
+        Ok(())
+    };
+    shell.session.at_first(look_around).await?;
+    if let Some(service) = args.service {
+        shell.enter(service).await?;
+    }
     let last = if std::io::stdin().is_terminal() && output::is_terminal() {
         let reader = Reader::start(history, Arc::clone(&shell.catalogue))?;
         shell.printer = Some(reader.printer.clone());
@@ -196,7 +207,8 @@ impl Shell {
                 output::line(&format!("{:30}  run a command of this machine", "!COMMAND"))?;
             }
             Line::Services(name) => self.services(name.as_deref()).await?,
-            Line::Use(service) => self.catalogue().service = service,
+            Line::Use(None) => self.catalogue().service = None,
+            Line::Use(Some(service)) => self.enter(service).await?,
             Line::Call { service, function, argument } => {
                 // Ctrl-C gives this call up, and not the shell.
                 tokio::select! {
@@ -218,12 +230,19 @@ impl Shell {
             Line::Whoami => {
                 let admin = self.activity(admin::NAME).await?;
                 let user: Value = admin.call("whoami", &Value::Null).await?;
-                output::json(&user)?;
+                output::line(&who(&user, &self.session.target.address))?;
             }
             Line::Status => output::line(&self.status.to_string())?,
             Line::Local(command) => local(&command).await?,
         }
         Ok(Then::GoOn)
+    }
+
+    /// Calls functions of a service by their names alone from now on, if there is one of that name.
+    async fn enter(&mut self, service: String) -> Result<(), Failure> {
+        self.activity(&service).await?;
+        self.catalogue().service = Some(service);
+        Ok(())
     }
 
     async fn activity(&mut self, service: &str) -> Result<Activity, Failure> {
@@ -252,12 +271,7 @@ impl Shell {
         let discovery = self.activity(DISCOVERY).await?;
         match name {
             Some(name) => services::show(&services::describe(&discovery, name).await?),
-            None => {
-                for service in services::list(&discovery).await? {
-                    output::line(&printable(&service.name))?;
-                }
-                Ok(())
-            }
+            None => services::show_list(&services::list(&discovery).await?),
         }
     }
 
@@ -312,15 +326,15 @@ impl Shell {
         let mut target = self.session.target.clone();
         target.user = Some(name.clone());
         target.token = None;
-        let (options, prompt) = (self.reach.password.clone(), prompt(&target));
-        let password = tokio::task::spawn_blocking(move || match options.given()? {
-            Some(password) => Ok(password),
-            None => secret::ask(&prompt),
-        });
-        let password = password.await.map_err(|error| Failure::Other(error.to_string()))??;
+        let account = target.account();
+        let tokens = self.reach.home.tokens()?;
+        let keyring = self.keep.keyring(&Tokens::read(tokens.clone())?, &account)?;
+        let (options, whose) = (self.reach.password.clone(), account.clone());
+        let password = tokio::task::spawn_blocking(move || options.read(&whose)).await;
+        let password = password.map_err(|error| Failure::Other(error.to_string()))??;
         let token = self.session.client.token(&name, password).await?;
-        Tokens::keep(self.reach.home.tokens()?, &target.daemon, &name, &token)?;
-        target.token = Some(token);
+        Tokens::keep(tokens, &account, &token, keyring.as_ref())?;
+        target.token = Some(Held::Here(token));
         let session = self.reach.connect_to(target, Stay::Reconnect).await?;
         self.activities.clear();
         self.watched.drain().for_each(|(_, watch)| watch.abort());

@@ -1,12 +1,14 @@
 """Runs a program on a terminal of its own: waits for what it shows, types, and prints all that it has shown.
 
-terminal.py '[["text to wait for", "keys to type"], …]' PROGRAM ARGUMENT…
+terminal.py '[["text to wait for", "keys to type", "file to make, if any"], …]' PROGRAM ARGUMENT…
 """
+import fcntl
 import json
 import os
 import pty
 import re
 import select
+import struct
 import sys
 import termios
 import time
@@ -14,6 +16,8 @@ import time
 steps = json.loads(sys.argv[1])
 child, terminal = pty.fork()
 if child == 0:
+    rows, columns = 40, 160
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     os.execv(sys.argv[2], sys.argv[2:])
 
 shown = ""
@@ -36,17 +40,16 @@ def read(waiting):
 
 
 seen = 0
-for waiting, keys in steps:
+for waiting, keys, *make in steps:
     while waiting not in shown[seen:]:
         if not read(waiting):
             print(shown)
             sys.exit(f"it ended before it showed: {waiting}")
     seen = shown.index(waiting, seen) + len(waiting)
-    # A person does not type in the instant between a prompt and the end of echo.
-    while ("assword" in waiting or "Once more" in waiting) and termios.tcgetattr(terminal)[3] & termios.ECHO:
-        time.sleep(0.001)
+    for path in make:
+        open(path, "w").close()
     os.write(terminal, keys.encode())
 while read("its end"):
     pass
-print(shown)
+print(shown, end="")
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
