@@ -29,8 +29,11 @@ fn kept(target: &str) -> Seeds {
         .collect()
 }
 
+/// A target: its name, and what takes an input.
+pub type Target<'a> = (&'a str, fn(&[u8]));
+
 /// Runs each target with all of its seeds.
-pub fn pass(targets: &[(&str, fn(&[u8]))]) {
+pub fn pass(targets: &[Target<'_>]) {
     for (target, run) in targets {
         let kept = kept(target);
         assert!(kept.len() >= 5, "`{target}` has {} seeds", kept.len());
