@@ -146,7 +146,7 @@ impl TokenRecord {
 }
 
 /// How much later than now a token may have been made. A day: time zones set wrongly are hours apart.
-const CLOCK_SKEW: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long tokens live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

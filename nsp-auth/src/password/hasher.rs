@@ -214,6 +214,12 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nineteen_mebibytes_and_two_passes_are_what_it_costs_unless_told() {
+        let hash = Hasher::new(Cost::default()).hash("correct horse".into()).await.unwrap();
+        assert!(hash.reveal().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.reveal());
+    }
+
+    #[tokio::test]
     async fn the_queue_is_bounded() {
         let hasher = Hasher::new(CHEAP);
         let cores = available_parallelism().map_or(1, usize::from);

@@ -100,6 +100,28 @@ async fn a_failure_in_a_batch_is_the_fault_of_one_alone() {
     assert_eq!(store.search(String::new(), None, 10).await.unwrap().len(), 2);
 }
 
+/// On a runtime of one thread, which would stand still with whoever blocks it.
+#[tokio::test]
+async fn a_disk_that_is_slow_blocks_no_thread_of_the_runtime() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(Sqlite::open(folder.path().join("users.db")).await.unwrap());
+    store.change(Change::Create(account("alice"))).await.unwrap();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let hold = move |_: &Connection| wait.recv().unwrap();
+    store.changes.send(Job::Do(Box::new(hold))).await.unwrap();
+    let writing = tokio::spawn({
+        let store = store.clone();
+        async move { store.change(Change::Create(account("bobby"))).await }
+    });
+    // Others are served meanwhile, what is on the disk already included.
+    for _ in 0..10 {
+        assert!(store.account(Username::parse("alice").unwrap().into()).await.unwrap().is_some());
+    }
+    assert!(!writing.is_finished());
+    go.send(()).unwrap();
+    writing.await.unwrap().unwrap();
+}
+
 async fn pragma_later(store: &Sqlite, name: &'static str, value: i64) {
     let work = move |connection: &Connection| {
         connection.pragma_update_and_check(None, name, value, |_| Ok(())).unwrap();
