@@ -106,8 +106,11 @@ async fn serve(plan: Plan, options: &Options, log: &Log) -> Result<(), Failure> 
     greet(&plan, &daemon, &certificate, password.as_ref());
     log.open();
     tell_limits(&plan);
-    for place in plan.listen.iter().filter(|place| place.legacy) {
-        tracing::warn!(address = %place.address, "open to clients of the original, whose encryption hides nothing from who tries");
+    for (_, address) in plan.listen.iter().zip(daemon.addresses()).filter(|(place, _)| place.legacy) {
+        tracing::warn!(
+            address = shown(&address),
+            "open to clients of the original, whose encryption hides nothing from who tries"
+        );
     }
     if let Some(listener) = metrics {
         match listener.local_addr() {
