@@ -75,6 +75,19 @@ fn listeners_say_where_they_are_and_all_carriers_work() {
     }
 }
 
+#[test]
+fn first_start_that_fails_does_not_swallow_the_password() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("nsps://{}", taken.local_addr().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let (status, _, error) =
+        said(&nsp().args(["daemon", "--data", path(&data), "--listen", &taken]).output().unwrap());
+    assert!(status == 3 && error.contains("Address already in use"), "{status} {error}");
+    let daemon = Daemon::start_with(dir, "", &["--first-start"], |_| {});
+    assert!(shown_password(&daemon.greeting).is_some(), "{}", daemon.greeting);
+}
+
 /// What a daemon answers to a browser that shows a page of this origin.
 fn upgraded(url: &str, origin: &str) -> String {
     let host = url.strip_prefix("ws://").unwrap();
