@@ -8,6 +8,7 @@ mod introduction;
 mod limits;
 pub mod manual;
 mod router;
+mod seldom;
 mod server;
 pub mod session;
 mod socket;
@@ -20,6 +21,8 @@ pub use connect::{ConnectError, Connector, connect};
 pub use introduction::{Exchange, Introduction, IntroductionError, PeerIdentity};
 pub use limits::{Config, Limits, ServerLimits};
 pub use router::{HandlerError, Router};
+#[doc(hidden)] // for the crates above, which are told of strangers as well
+pub use seldom::Seldom;
 pub use server::{BindError, Drained, Server, ServerBuilder};
 pub use session::{CloseReason, Reject};
 pub use socket::{

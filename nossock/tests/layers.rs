@@ -51,6 +51,9 @@ fn wire_and_session_know_no_runtime_no_socket_and_no_clock() {
     let mut complaints = String::new();
     let mut read = 0;
     for file in PURE.iter().flat_map(|layer| files(&src.join(layer))) {
+        if file.ends_with("tests.rs") {
+            continue;
+        }
         read += 1;
         for line in foreign(&fs::read_to_string(&file).unwrap()) {
             writeln!(complaints, "{}:{line}", file.strip_prefix(&src).unwrap().display()).unwrap();

@@ -9,6 +9,9 @@ use serde::{Serialize, Serializer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 
+#[path = "common/frames.rs"]
+mod frames;
+
 /// A peer that writes bytes and reads frames.
 struct Peer {
     io: DuplexStream,
@@ -66,6 +69,25 @@ async fn answer_leaves_after_what_its_handler_sent_and_before_what_the_next_one_
     assert_eq!(peer.hear().await, said("resp:quiet:c", "[null,3]"));
     assert_eq!(peer.hear().await, said("note", "4"));
     assert_eq!(peer.hear().await, said("resp:loud:d", "[null,4]"));
+}
+
+/// The hello of this side waits to leave when the handler begins, and is nothing that a handler sent.
+#[tokio::test]
+async fn answer_leaves_after_what_its_handler_sent_behind_a_control_frame() {
+    let router = Router::new().on_request("loud", async |socket: Socket, Json(n): Json<u32>| {
+        socket.send("note", &n).await.unwrap();
+        n
+    });
+    let (_socket, mut peer) = Peer::of(router);
+    let mut said = frames::frame(b'c', "", frames::HELLO);
+    said.extend_from_slice(&frames::frame(b'j', "req:loud:a", b"1"));
+    peer.io.write_all(&said).await.unwrap();
+    let mut heard = Vec::new();
+    for _ in 0..3 {
+        let (_, name, _) = frames::read_frame(&mut peer.io).await;
+        heard.push(name);
+    }
+    assert_eq!(heard, ["", "note", "resp:loud:a"]);
 }
 
 /// A value that fails, or panics, when it has been written in part.

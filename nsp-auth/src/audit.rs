@@ -11,22 +11,27 @@
 //! | `change` | what was changed of a user: `created`, `removed`, `renamed`, `password`, `privilege`, `names`, `roles`, `locked`, `unlocked`, `token` (one was made) |
 //! | | of the policy: `set`, `replaced`, `removed`, `refused` (the file has mistakes, and the old one holds on) |
 //! | `rules`, `path` | of a policy: how many, and from which file |
+//! | `error` | what is the matter with that file: the line, the field, and what is wrong there |
 //! | `actor` | who changed it |
 //! | `token` | the id of a token, of which it says nothing |
 //! | `retry_after` | seconds until it may be tried again |
 //! | `count` | how many |
-//! | `action`, `service`, `function` | what a user who was proved may not do |
+//! | `action`, `service`, `function` | what a user who was proved may not do, or a service that calls another one |
+//! | `calling_service` | that service; there is no `user` then |
 //! | `loaded` | whether the policy that was read again holds now |
 //!
 //! None of them is a secret. The reasons go further than what a peer is told: whoever reads this knows which users exist.
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use nsp::authority::{Access, Origin};
+use tracing::field::display;
 use tracing::{info, warn};
 
+use crate::policy::PolicyError;
 use crate::token::TokenId;
 use crate::user::Username;
 
@@ -87,9 +92,22 @@ pub(crate) fn imported(actor: &str, count: usize) {
 }
 
 pub(crate) fn forbidden(access: &Access<'_>) {
-    let user = Claimed(access.user.unwrap_or_default());
+    let [user, calling_service] =
+        [access.user, access.calling_service].map(|who| who.map(Claimed).map(display));
     let (service, name) = (Claimed(access.service), Claimed(access.name.unwrap_or_default()));
-    info!(target: TARGET, event = "forbidden", %user, action = ?access.action, %service, function = %name);
+    info!(target: TARGET, event = "forbidden", user, calling_service, action = ?access.action, %service, function = %name);
+}
+
+/// Another policy holds, or none.
+pub(crate) fn policy_changed(change: &'static str, rules: Option<usize>, path: Option<&Path>) {
+    let path = path.map(|path| display(path.display()));
+    info!(target: TARGET, event = "policy", change, rules, path);
+}
+
+/// A file is no policy, and the one that held holds on.
+pub(crate) fn policy_refused(path: &Path, error: &PolicyError) {
+    let path = path.display();
+    warn!(target: TARGET, event = "policy", change = "refused", %path, %error);
 }
 
 pub(crate) fn policy(actor: &str, is_loaded: bool) {

@@ -156,8 +156,13 @@ impl Watch {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        let at_least = self.begin.after(self.clock.steady().saturating_sub(self.steady_at_begin));
-        Timestamp::from(self.clock.wall()).max(at_least)
+        Timestamp::from(self.clock.wall()).max(self.at_least())
+    }
+
+    /// The time that it is whatever becomes of the time of day: [`now`](Self::now) is never before this. For what cannot be taken back, as
+    /// whatever has expired by it stays so.
+    pub(crate) fn at_least(&self) -> Timestamp {
+        self.begin.after(self.clock.steady().saturating_sub(self.steady_at_begin))
     }
 }
 

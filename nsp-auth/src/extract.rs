@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use nsp::daemon::{Entity, Fail, Json, Service};
-//! use nsp_auth::extract::{Group, Member, Owner, Superuser};
+//! use nsp_auth::extract::{CallingService, Group, Member, Owner, Superuser};
 //!
 //! /// Those who have a key to the room.
 //! enum Keyholders {}
@@ -14,6 +14,7 @@
 //! let room = Service::new("Room")
 //!     .function("mine", async |owner: Owner| format!("the things of {}", owner.name()))
 //!     .function("enter", async |_: Member<Keyholders>, Json(door): Json<u8>| door)
+//!     .function("clean", async |cleaner: CallingService| format!("as {cleaner} likes it"))
 //!     .function("demolish", async |_: Superuser| "done");
 //! # drop(room);
 //! ```
@@ -92,6 +93,33 @@ async fn prove(call: &Call, demand: Demand) -> Result<Box<str>, Fail> {
     // A trusted daemon: it has proved to be that, and acts for whomever it says.
     let owner = entity.claimed_owner().filter(|_| entity.is_trusted_daemon());
     Ok(owner.ok_or(ProveError::NoOwner)?.unproved().into())
+}
+
+/// Another service of the same daemon that calls [for itself](Entity::calling_service): not one that says so, but one that the daemon has connected.
+///
+/// Refuses everybody else with `forbidden`, superusers included. Which service may is for the policy to say, or for the function, by the name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CallingService(Box<str>);
+
+impl CallingService {
+    /// The name of the service.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The name. What a terminal would obey is escaped.
+impl fmt::Display for CallingService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.escape_debug().fmt(f)
+    }
+}
+
+impl<S: Sync> FromCall<S> for CallingService {
+    async fn from_call(call: &Call, _: &S) -> Result<Self, Fail> {
+        call.entity().calling_service().map(|service| Self(service.into())).ok_or_else(Fail::forbidden)
+    }
 }
 
 /// A group of a service, known to the compiler.

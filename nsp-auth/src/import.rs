@@ -172,8 +172,8 @@ impl Users {
         let accounts = self.wrap(free, &key).await?;
         let locked = accounts.iter().filter(|account| account.user.locked);
         let locked = locked.map(|account| account.user.name.clone()).collect();
-        audit::imported(&self.actor, accounts.len());
-        self.core.change(Change::Import(accounts)).await?;
+        let (actor, count) = (self.actor.clone(), accounts.len());
+        self.core.change(Change::Import(accounts), move |_| audit::imported(&actor, count)).await?;
         Ok(Imported { users, locked, refused })
     }
 

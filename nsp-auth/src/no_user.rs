@@ -205,6 +205,11 @@ async fn update_user(
     if password.is_some() && password != update.cp.map(Password::new) {
         return Ok(error("The passwords differ."));
     }
+    // Before anything is changed: an update that is refused changes nothing.
+    let checked = password.as_ref().map_or(Ok(()), |password| users.check_password(password, &user.name));
+    if let Err(failed) = checked {
+        return told(failed.into());
+    }
     let names = Names {
         first_name: update.firstname,
         last_name: update.lastname,

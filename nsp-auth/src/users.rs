@@ -16,8 +16,11 @@ use crate::user::{
 
 /// The users of an [`Authority`](crate::Authority).
 ///
-/// Every change is on the disk when its future returns, and goes on when that is dropped: then it was made or it was not. It
-/// does not ask who is calling; [`by`](Self::by) says that to the audit log.
+/// Every change is on the disk when its future returns. It does not ask who is calling; [`by`](Self::by) says that to the audit log.
+///
+/// # Cancel safety
+///
+/// A change whose future is dropped was made or it was not. Where it was, the audit log has it, and what it ends has ended.
 #[derive(Debug, Clone)]
 pub struct Users {
     pub(crate) core: Arc<Core>,
@@ -129,7 +132,7 @@ impl Users {
     /// When there is one of that name, or the password or another text is not good enough.
     pub async fn create(&self, new: NewUser) -> Result<User, UserError> {
         let NewUser { name, password, privilege, must_change_password, names, roles } = new;
-        self.core.settings.rules.check(&password, Some(&name))?;
+        self.check_password(&password, &name)?;
         check_names(&names)?;
         check_roles(&roles)?;
         let password = self.core.hasher.hash(password).await?;
@@ -138,8 +141,9 @@ impl Users {
         user.roles = roles;
         user.must_change_password = must_change_password;
         user.rename(names, now);
-        self.core.change(Change::Create(Account { user: user.clone(), password })).await?;
-        audit::changed(&user.name, &self.actor, "created");
+        let (name, actor) = (user.name.clone(), self.actor.clone());
+        let note = move |_: &Changed| audit::changed(&name, &actor, "created");
+        self.core.change(Change::Create(Account { user: user.clone(), password }), note).await?;
         Ok(user)
     }
 
@@ -149,6 +153,10 @@ impl Users {
     /// # Errors
     ///
     /// When the store does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it may have made the user, whose password nobody knows then: [`reset_password`](Self::reset_password) makes another one.
     pub async fn first_admin(&self) -> Result<Option<(User, Password)>, UserError> {
         if !self.search("", None, 1).await?.users.is_empty() {
             return Ok(None);
@@ -170,8 +178,7 @@ impl Users {
     ///
     /// When there is no such user, or it is the last superuser who can log in.
     pub async fn delete(&self, who: impl Into<Who>) -> Result<User, UserError> {
-        let changed = self.core.change(Change::Delete(who.into())).await?;
-        self.note(&changed, "removed");
+        let changed = self.core.change(Change::Delete(who.into()), self.note("removed")).await?;
         changed.before.ok_or(UserError::Change(ChangeError::NoUser))
     }
 
@@ -191,7 +198,7 @@ impl Users {
     /// When there is no such user, or the password is not good enough.
     pub async fn set_password(&self, who: impl Into<Who>, password: Password) -> Result<User, UserError> {
         let user = self.find(who).await?.ok_or(ChangeError::NoUser)?;
-        self.core.settings.rules.check(&password, Some(&user.name))?;
+        self.check_password(&password, &user.name)?;
         let hash = self.core.hasher.hash(password).await?;
         self.edit(Change::Password(user.id.into(), hash, false, self.core.now()), "password").await
     }
@@ -286,9 +293,9 @@ impl Users {
     ) -> Result<(Token, TokenRecord), UserError> {
         check_text("label", label)?;
         let user = self.find(who).await?.ok_or(ChangeError::NoUser)?;
-        let issued = self.core.add_token(&user, label.into(), None).await?;
-        audit::changed(&user.name, &self.actor, "token");
-        Ok(issued)
+        let (name, actor) = (user.name.clone(), self.actor.clone());
+        let note = move |_| audit::changed(&name, &actor, "token");
+        Ok(self.core.add_token(&user, label.into(), None, note).await?)
     }
 
     /// Ends one token, and live connections that have shown it.
@@ -297,8 +304,7 @@ impl Users {
     ///
     /// When there is no such user or no such token.
     pub async fn revoke_token(&self, who: impl Into<Who>, id: TokenId) -> Result<(), UserError> {
-        let changed = self.core.change(Change::RevokeToken(who.into(), id)).await?;
-        self.note_revoked(&changed);
+        self.core.change(Change::RevokeToken(who.into(), id), self.note_revoked()).await?;
         Ok(())
     }
 
@@ -308,26 +314,35 @@ impl Users {
     ///
     /// When there is no such user.
     pub async fn revoke_tokens(&self, who: impl Into<Who>) -> Result<usize, UserError> {
-        let changed = self.core.change(Change::RevokeTokens(who.into())).await?;
-        self.note_revoked(&changed);
+        let changed = self.core.change(Change::RevokeTokens(who.into()), self.note_revoked()).await?;
         Ok(changed.tokens.len())
     }
 
+    /// Whether a password is good enough for that user.
+    pub(crate) fn check_password(&self, password: &Password, user: &Username) -> Result<(), PasswordError> {
+        self.core.settings.rules.check(password, Some(user))
+    }
+
     async fn edit(&self, change: Change, what: &'static str) -> Result<User, UserError> {
-        let changed = self.core.change(change).await?;
-        self.note(&changed, what);
+        let changed = self.core.change(change, self.note(what)).await?;
         changed.after.ok_or(UserError::Change(ChangeError::NoUser))
     }
 
-    fn note(&self, changed: &Changed, what: &'static str) {
-        if let Some(user) = &changed.before {
-            audit::changed(&user.name, &self.actor, what);
+    fn note(&self, what: &'static str) -> impl FnOnce(&Changed) + Send + use<> {
+        let actor = self.actor.clone();
+        move |changed| {
+            if let Some(user) = &changed.before {
+                audit::changed(&user.name, &actor, what);
+            }
         }
     }
 
-    fn note_revoked(&self, changed: &Changed) {
-        if let Some(user) = &changed.before {
-            audit::revoked(&user.name, &self.actor, changed.tokens.len());
+    fn note_revoked(&self) -> impl FnOnce(&Changed) + Send + use<> {
+        let actor = self.actor.clone();
+        move |changed| {
+            if let Some(user) = &changed.before {
+                audit::revoked(&user.name, &actor, changed.tokens.len());
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The seeds of the fuzz target `auth_policy`, and texts that nobody chose, on whatever toolchain there is. Those of `auth_psk` are read
 //! by the unit tests of `psk`.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
-#![allow(clippy::print_stdout, reason = "names the seed when one fails")]
 
+#[path = "../../nossock/tests/common/seeds.rs"]
+mod seeds;
 #[path = "../../fuzz/src/auth/mod.rs"]
 mod targets;
 
@@ -10,15 +11,7 @@ use proptest::prelude::*;
 
 #[test]
 fn every_seed_passes_its_target() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/seeds/auth_policy");
-    let mut count = 0;
-    for seed in std::fs::read_dir(folder).unwrap() {
-        let path = seed.unwrap().path();
-        println!("{}", path.display());
-        targets::policy::run(&std::fs::read(path).unwrap());
-        count += 1;
-    }
-    assert!(count >= 5, "{count} seeds");
+    seeds::pass(&[("auth_policy", targets::policy::run)]);
 }
 
 proptest! {

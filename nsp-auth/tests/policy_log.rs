@@ -41,13 +41,14 @@ fn every_change_of_the_policy_is_logged() {
         policies.replace(None);
     });
     let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-    let (path, says) = (path.display(), "nsp_auth::policy::policies:");
+    let path = path.display();
+    let audit = |level, change| format!(" {level} nsp_auth::audit: event=\"policy\" change=\"{change}\"");
     let expected = [
-        format!(" INFO {says} policy set rules=1 path={path}"),
-        format!(" WARN {says} the policy has no role `superuser`: superusers may what every user may"),
-        format!(" INFO {says} policy replaced rules=1 path={path}"),
-        format!(" WARN {says} policy not loaded error={path}:1: "),
-        format!(" INFO {says} policy removed path={path}"),
+        format!("{} rules=1 path={path}", audit("INFO", "set")),
+        " WARN nsp_auth::policy::policies: the policy has no role `superuser`: superusers may what every user may".into(),
+        format!("{} rules=1 path={path}", audit("INFO", "replaced")),
+        format!("{} path={path} error={path}:1: ", audit("WARN", "refused")),
+        format!("{} path={path}", audit("INFO", "removed")),
     ];
     assert_eq!(text.lines().count(), expected.len(), "{text}");
     for (line, start) in text.lines().zip(expected) {

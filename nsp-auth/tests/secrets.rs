@@ -3,9 +3,10 @@
 //! or `Debug`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
-use std::fmt::Debug;
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+#[path = "../../nossock/tests/common/log.rs"]
+mod kept;
+
+use std::sync::Arc;
 
 use nossock::{Connector, Router, Server};
 use nsp::authority::{Authority as _, Origin};
@@ -19,7 +20,8 @@ use nsp_auth::password::{Cost, PasswordHash};
 use nsp_auth::psk::{Key, Psk};
 use nsp_auth::user::Username;
 use nsp_auth::users::NewUser;
-use tracing::level_filters::LevelFilter;
+
+use kept::Log;
 
 const PASSWORD: &str = "correct horse battery 9d1f";
 const WRONG: &str = "wrong horse battery 47aa";
@@ -28,27 +30,6 @@ const DAEMON_KEY: &str = "key of daemons 61b8";
 const PSK: &str = "000102030405060708090a0b0c0d0e0f";
 const OTHER_PSK: &str = "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff";
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl tracing_subscriber::fmt::MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
 /// What rustls and others say.
 impl log::Log for Log {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
@@ -56,43 +37,10 @@ impl log::Log for Log {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        writeln!(self.0.lock().unwrap(), "log: {} {}", record.target(), record.args()).unwrap();
+        self.says(format_args!("log: {} {}", record.target(), record.args()));
     }
 
     fn flush(&self) {}
-}
-
-impl Log {
-    /// Keeps what a program would print of it.
-    fn shows<T: Debug>(&self, what: T) -> T {
-        writeln!(self.0.lock().unwrap(), "{what:?} {what:#?}").unwrap();
-        what
-    }
-
-    fn fails<E: std::error::Error>(&self, error: E) {
-        let mut log = self.0.lock().unwrap();
-        writeln!(log, "{error} {error:?}").unwrap();
-        let mut source = error.source();
-        while let Some(error) = source {
-            writeln!(log, "{error} {error:?}").unwrap();
-            source = error.source();
-        }
-    }
-
-    fn holds_none_of(&self, secrets: &[String]) {
-        let text = String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned();
-        for crates in ["nsp::", "nsp_auth::", "nossock::", "log: rustls"] {
-            assert!(text.contains(crates), "{crates} said nothing at all");
-        }
-        for secret in secrets {
-            assert!(!text.contains(secret.as_str()), "{secret} was said");
-            // Nor as bytes.
-            let numbers = format!("{:?}", &secret.as_bytes()[..10.min(secret.len())]);
-            assert!(!text.contains(numbers.trim_matches(['[', ']'])), "{secret} was said as bytes");
-            let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
-            assert!(!text.contains(&hex), "{secret} was said as hexadecimal digits");
-        }
-    }
 }
 
 fn vault() -> Service {
@@ -145,9 +93,7 @@ async fn session(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_of_a_session_with_users_is_said_anywhere() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(log.clone());
-    tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
+    let log = Log::of_everything();
     log::set_logger(Box::leak(Box::new(log.clone()))).unwrap();
     log::set_max_level(log::LevelFilter::Trace);
 
@@ -228,7 +174,7 @@ async fn no_secret_of_a_session_with_users_is_said_anywhere() {
     log.fails(PasswordHash::parse(&format!("$argon2id${PASSWORD}")).unwrap_err());
 
     introductions(&log).await;
-    log.holds_none_of(&secrets);
+    log.holds_none_of(&secrets, &["nsp::", "nsp_auth::", "nossock::", "log: rustls"]);
 }
 
 /// Pre-shared keys: a right one, a wrong one, and one that cannot be read.

@@ -186,6 +186,9 @@ pub enum Denied {
 pub struct Access<'a> {
     /// The user that was proved; `None` for anybody.
     pub user: Option<&'a str>,
+    /// The service of this daemon that wants it [for itself](crate::daemon::Entity::calling_service): the daemon knows, and nobody can claim it. There
+    /// is no `user` then.
+    pub calling_service: Option<&'a str>,
     /// What they want.
     pub action: Action,
     /// The service.
@@ -200,7 +203,13 @@ impl<'a> Access<'a> {
     /// Somebody wants to do something with a service.
     #[must_use]
     pub const fn new(user: Option<&'a str>, action: Action, service: &'a str) -> Self {
-        Self { user, action, service, name: None, owner: None }
+        Self { user, calling_service: None, action, service, name: None, owner: None }
+    }
+
+    /// Not by a user, but by this service of the daemon.
+    #[must_use]
+    pub const fn calling_service(self, calling_service: &'a str) -> Self {
+        Self { user: None, calling_service: Some(calling_service), ..self }
     }
 
     /// With this function or event of it.

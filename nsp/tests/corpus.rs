@@ -1,48 +1,21 @@
 //! The seeds of the fuzz targets, run on whatever toolchain there is; and where they come from.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
-#![allow(clippy::print_stdout, reason = "names the seed when one fails")]
 
+#[path = "../../nossock/tests/common/seeds.rs"]
+mod seeds;
 #[path = "../../fuzz/src/nsp/mod.rs"]
 mod targets;
 #[path = "../src/testing.rs"]
 mod testing;
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-
 use nsp::proto::{Methods, Packet, text};
 use proptest::prelude::*;
 
-/// Makes the seeds anew instead of comparing them, when this variable is set.
-const WRITE: &str = "NOSSOCK_WRITE_SEEDS";
-
-fn seeds() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds")
-}
-
-/// What is in the folder of a target, by file name.
-fn kept(target: &str) -> BTreeMap<String, Vec<u8>> {
-    let folder = seeds().join(target);
-    let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    files
-        .map(|file| {
-            let file = file.unwrap();
-            (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap())
-        })
-        .collect()
-}
+use seeds::Seeds;
 
 #[test]
 fn every_seed_passes_its_target() {
-    for (target, run) in targets::TARGETS {
-        let kept = kept(target);
-        assert!(kept.len() >= 5, "`{target}` has {} seeds", kept.len());
-        for (name, bytes) in kept {
-            println!("{target}/{name}");
-            run(&bytes);
-        }
-    }
+    seeds::pass(&targets::TARGETS);
 }
 
 proptest! {
@@ -88,26 +61,8 @@ fn target_fails_when_its_claim_does_not_hold() {
 
 #[test]
 fn recordings_are_among_the_seeds() {
-    let write = std::env::var_os(WRITE).is_some();
-    for (target, made) in made() {
-        let folder = seeds().join(target);
-        if write {
-            fs::create_dir_all(&folder).unwrap();
-            for (name, bytes) in &made {
-                fs::write(folder.join(name), bytes).unwrap();
-            }
-        }
-        let kept = kept(target);
-        for (name, bytes) in made {
-            assert!(
-                kept.get(&name) == Some(&bytes),
-                "{target}/{name} is not what the recordings give: run with {WRITE}=1"
-            );
-        }
-    }
+    seeds::are_kept(made());
 }
-
-type Seeds = BTreeMap<String, Vec<u8>>;
 
 /// Longest text in a step of the machines, in bytes.
 const STEP: usize = 255;

@@ -300,6 +300,85 @@ async fn floods_of_function_names_and_of_calls_that_never_end_leave_little() {
 }
 
 #[tokio::test]
+async fn floods_of_calls_that_make_the_daemon_ask_are_refused_at_the_limit() {
+    let victim = Victim::start(1_000).await;
+    for port in [NSP, WS, CHUNKS] {
+        let mut wire = victim.wire(port).await;
+        let entity = wire.open_as("Victim", Some("alice")).await;
+        // Each makes the daemon ask for a token, and none is ever shown.
+        let calls = (0..20_000_u64).map(|n| call(&entity, "ask", n, Bytes::from_static(b"null")));
+        let (heard, end) = pour(&mut wire, calls).await;
+        assert!(heard > 19_000 && end.is_none(), "{heard} {end:?}");
+    }
+    victim.still_serves().await;
+    victim.report("NSP: calls that make the daemon ask, never answered, on 3 connections", 60_000, 12 * 1024);
+}
+
+#[tokio::test]
+async fn flood_of_answers_that_nobody_asked_for_leaves_nothing_behind() {
+    let victim = Victim::start(1_000).await;
+    for port in [NSP, WS, CHUNKS] {
+        let mut wire = victim.wire(port).await;
+        let entity = wire.open("Victim").await;
+        let answers = (0..20_000).map(|n| {
+            let json = format!(r#"{{"m":"TK","d":{{"t":"{n}","v":"a guess"}}}}"#);
+            Packet::new(Method::Au, Leg::Answer, Bytes::from(json))
+        });
+        // They may be late ones: nothing is said about them.
+        let (heard, end) = pour(&mut wire, answers).await;
+        assert!(heard == 0 && end.is_none(), "{heard} {end:?}");
+        assert_eq!(wire.call(&entity, "echo", json!(1)).await, Ok(json!(1)));
+    }
+    victim.still_serves().await;
+    victim.report("NSP: answers that nobody asked for, on 3 connections", 60_000, 4 * 1024);
+}
+
+#[tokio::test]
+async fn flood_of_data_for_a_service_that_is_busy_stops_its_sender() {
+    let victim = Victim::start(1_000).await;
+    let mut sent = 0;
+    for port in [NSP, WS, CHUNKS] {
+        let mut wire = victim.wire(port).await;
+        let entity = wire.open("Victim").await;
+        let data = Data::Json(RawJson::new(format!("\"{}\"", "x".repeat(10_000))).unwrap());
+        // Ten megabytes: what the systems keep for both is less.
+        for n in 0..1_000 {
+            let send = cs::Request::Send { entity: entity.clone(), data: data.clone() };
+            wire.carrier.start_send(Outgoing::Packet(send.encode())).unwrap();
+            let left =
+                tokio::time::timeout(Duration::from_secs(2), poll_fn(|cx| wire.carrier.poll_flush(cx)));
+            if left.await.is_err() {
+                break;
+            }
+            sent += 1;
+            assert!(n < 999, "the daemon takes all of it");
+        }
+        victim.still_serves().await;
+    }
+    victim.report("NSP: data of 10 KB for a service that is busy, on 3 connections", sent, 12 * 1024);
+}
+
+#[tokio::test]
+async fn flood_of_user_names_leaves_little() {
+    let victim = Victim::start(1_000).await;
+    let (mut heard, mut begun) = (0, 0);
+    for port in [NSP, WS, CHUNKS] {
+        let mut wire = victim.wire(port).await;
+        wire.open("Victim").await;
+        let names = (0..2_000).map(|n| {
+            begun += 1;
+            let json = format!(r#"{{"u":"{}{port}x{n}","p":"guess"}}"#, "u".repeat(40));
+            Packet::new(Method::Gt, Leg::Request, Bytes::from(json))
+        });
+        heard += pour(&mut wire, names).await.0;
+    }
+    println!("{heard} of {begun} names have their answer: no");
+    assert!(heard > 0);
+    victim.still_serves().await;
+    victim.report("NSP: names of users guessed, each once, on 3 connections", begun, 16 * 1024);
+}
+
+#[tokio::test]
 async fn json_that_nests_without_end_is_one_bad_argument() {
     let victim = Victim::start(1_000).await;
     for port in [NSP, WS, CHUNKS] {

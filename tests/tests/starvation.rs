@@ -220,6 +220,53 @@ async fn floods_of_names_and_of_request_ids_leave_nothing_behind() {
     victim.still_serves().await;
 }
 
+/// What a peer that knows control frames says first.
+const HELLO: &[u8] = br#"{"hello":{"version":1,"max_body":1048576,"max_in_flight":256}}"#;
+
+#[tokio::test]
+async fn floods_of_control_frames_are_cut_and_leave_nothing_behind() {
+    let victim = Victim::start("tcp", 1_000).await;
+    let control = |body: String| frame(b'c', "", body.as_bytes());
+    let mut pouring = JoinSet::new();
+    for n in 0..90 {
+        let mut peer = victim.raw().await;
+        peer.write_all(&frame(b'c', "", HELLO)).await.unwrap();
+        pouring.spawn(async move {
+            let (mut reading, mut writing) = peer.into_split();
+            // It reads what it is told, and goes on until it is cut.
+            let hearing = async {
+                let _ = reading.read_to_end(&mut Vec::new()).await;
+            };
+            let mut count = 0_usize;
+            let telling = async {
+                for id in 0_u64.. {
+                    let more = match n % 3 {
+                        0 => control(format!(r#"{{"ping":{id}}}"#)),
+                        1 => control(format!(r#"{{"cancel":"{id}"}}"#)),
+                        // Begun and cancelled at once.
+                        _ => [
+                            frame(b'j', &format!("req:forever:{id}"), b"null"),
+                            control(format!(r#"{{"cancel":"{id}"}}"#)),
+                        ]
+                        .concat(),
+                    };
+                    if writing.write_all(&more).await.is_err() {
+                        break;
+                    }
+                    count += 1;
+                }
+            };
+            in_time("the end of who floods", async { tokio::join!(hearing, telling) }).await;
+            count
+        });
+    }
+    let written: usize = pouring.join_all().await.into_iter().sum();
+    assert!(written > 90 * 1024, "each may send as many as are no flood: {written}");
+    victim.down_to(16).await;
+    victim.still_serves().await;
+    victim.report("pings, cancels, and requests begun and cancelled, on 90 connections", written, 8 * 1024);
+}
+
 #[tokio::test]
 async fn json_as_deep_as_a_body_is_long_is_one_bad_body() {
     let victim = Victim::start("tcp", 200).await;

@@ -8,7 +8,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, JoinHandle};
-#[cfg(feature = "tls")]
 use tokio::time::Instant;
 #[cfg(feature = "tls")]
 use tokio_rustls::TlsStream;
@@ -16,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Accepted, Drained, Options};
 use crate::router::Routes;
+use crate::seldom::Seldom;
 use crate::session::CloseReason;
 use crate::socket::{Peer, Side, Socket};
 #[cfg(feature = "tls")]
@@ -36,6 +36,8 @@ struct PoolShared {
     #[cfg(feature = "tls")]
     handshakes: Semaphore,
     state: Mutex<PoolState>,
+    /// An address had too many.
+    crowded: Seldom,
 }
 
 #[derive(Default)]
@@ -70,6 +72,7 @@ impl PoolShared {
             handshakes: Semaphore::new(options.limits.handshakes.min(Semaphore::MAX_PERMITS)),
             options,
             state: Mutex::default(),
+            crowded: Seldom::new(),
         }
     }
 
@@ -97,7 +100,9 @@ impl Pool {
             Accepted::Unix(_) => None,
         };
         let Some(seat) = self.seat(address, permit) else {
-            tracing::warn!(?address, "too many connections of one address");
+            if let Some(times) = self.shared.crowded.times(Instant::now().into_std()) {
+                tracing::warn!(?address, times, "too many connections of one address");
+            }
             return;
         };
         let number = seat.number;
@@ -140,11 +145,11 @@ impl Pool {
     fn seat(&self, address: Option<IpAddr>, permit: OwnedSemaphorePermit) -> Option<Seat> {
         let number = self.shared.with(|state| {
             if let Some(address) = address {
-                let count = state.addresses.entry(address).or_default();
-                if *count >= self.shared.options.limits.connections_per_address {
+                let count = state.addresses.get(&address).copied().unwrap_or_default();
+                if count >= self.shared.options.limits.connections_per_address {
                     return None;
                 }
-                *count += 1;
+                state.addresses.insert(address, count + 1);
             }
             state.next += 1;
             state.members.insert(state.next, Member { task: None, socket: None });
@@ -274,7 +279,7 @@ where
     if let Some(introduction) = &shared.options.introduction
         && let Err(error) = introduction.run(io, Side::Server, &mut peer, within).await
     {
-        tracing::info!(%peer, %error, "introduction failed");
+        tracing::debug!(%peer, %error, "introduction failed");
         return None;
     }
     Some(peer)
@@ -312,8 +317,8 @@ async fn handshake(
             let peer = introduce(&mut stream, peer, &shared, left).await?;
             return Some((stream, peer));
         }
-        Ok(Err(error)) => tracing::info!(%peer, %error, "TLS handshake failed"),
-        Err(_) => tracing::info!(%peer, "TLS handshake took too long"),
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
     }
     None
 }

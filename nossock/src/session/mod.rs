@@ -30,7 +30,7 @@ pub use close::{CloseCode, CloseReason, TimedOut};
 pub use control::{Close, Control, Hello, MAX_CONTROL, PROTOCOL_VERSION};
 pub use outbox::Outbox;
 pub use pending::{Answer, Due, IdText, Pending, Reply, RequestId};
-pub(crate) use pending::{Taken, earlier};
+pub(crate) use pending::{Taken, after, earlier};
 pub(crate) use reject::{Outcome, Short};
 pub use reject::{Reject, RejectCode};
 pub use request_name::RequestName;

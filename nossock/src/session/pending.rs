@@ -261,7 +261,7 @@ impl<W> Pending<W> {
         while let Some(id) = self.unstamped.pop() {
             let Some(slot) = self.slot(id) else { continue };
             let Due::After(time) = slot.due else { continue };
-            let deadline = now + time;
+            let deadline = after(now, time);
             slot.due = Due::At(deadline);
             self.earliest = earlier(self.earliest, Some(deadline));
         }
@@ -396,6 +396,15 @@ impl<W> Pending<W> {
     }
 }
 
+/// What `Duration::MAX` comes to as a deadline: 30 years.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+/// So long after a time. Who means never says `Duration::MAX`, which is more than a time can be told from another.
+#[inline]
+pub(crate) fn after(time: Instant, wait: Duration) -> Instant {
+    time.checked_add(wait).unwrap_or_else(|| time + FAR)
+}
+
 /// The earlier of two times, where there are any.
 #[inline]
 pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
@@ -406,79 +415,4 @@ pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<In
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn reply() -> Answer {
-        Answer::Reply(Reply(Ok(Outcome::Raw(bytes::Bytes::new()))))
-    }
-
-    #[test]
-    fn late_reply_does_not_reach_the_next_request_in_the_slot() {
-        let now = Instant::now();
-        let mut pending = Pending::<u32>::default();
-        let first = pending.insert(Due::At(now), None).unwrap();
-        let text = first.text();
-        assert!(pending.abandon(first));
-        let second = pending.insert(Due::At(now), None).unwrap();
-        assert_eq!(first.index(), second.index());
-        assert_eq!(pending.waits(text.as_str().as_bytes()), None);
-        assert_eq!(pending.waits(second.text().as_str().as_bytes()), Some(second));
-        pending.finish(second, reply());
-        assert_eq!(
-            pending.waits(second.text().as_str().as_bytes()),
-            None,
-            "the second answer to one request is dropped"
-        );
-        assert!(matches!(pending.poll(second, |_| 1), Some(Answer::Reply(_))));
-        assert!(pending.is_empty());
-    }
-
-    #[test]
-    fn deadline_ends_only_what_is_due() {
-        let start = Instant::now();
-        let at = |secs| start + Duration::from_secs(secs);
-        let mut pending = Pending::<u32>::default();
-        let early = pending.insert(Due::At(at(1)), None).unwrap();
-        let late = pending.insert(Due::At(at(5)), None).unwrap();
-        assert!(pending.poll(early, |_| 1).is_none());
-        assert!(pending.poll(late, |_| 2).is_none());
-        assert!(pending.expire(at(0)).is_empty());
-        assert_eq!(pending.expire(at(1)), [1]);
-        assert!(matches!(pending.poll(early, |_| 1), Some(Answer::TimedOut)));
-        assert_eq!(pending.next_deadline(), Some(at(5)));
-        assert_eq!(pending.close(), [2]);
-        assert!(matches!(pending.poll(late, |_| 1), Some(Answer::Closed)));
-        assert!(pending.is_empty());
-    }
-
-    #[test]
-    fn time_of_a_request_runs_from_its_stamp() {
-        let start = Instant::now();
-        let mut pending = Pending::<u32>::default();
-        let id = pending.insert(Due::After(Duration::from_secs(5)), Some(7)).unwrap();
-        assert!(pending.wants_stamp() && pending.next_deadline().is_none());
-        pending.stamp(start);
-        assert_eq!(pending.next_deadline(), Some(start + Duration::from_secs(5)));
-        assert_eq!(pending.expire(start + Duration::from_secs(5)), [7]);
-        assert!(matches!(pending.poll(id, |_| 1), Some(Answer::TimedOut)));
-    }
-
-    #[test]
-    fn ids_are_words_and_come_back() {
-        let mut pending = Pending::<u32>::default();
-        for _ in 0..70_000 {
-            let id = pending.insert(Due::After(Duration::ZERO), None).unwrap();
-            let text = id.text();
-            assert!(text.as_str().bytes().all(|b| b.is_ascii_alphanumeric()));
-            assert_eq!(RequestId::parse(text.as_str().as_bytes()), Some(id));
-            pending.abandon(id);
-            pending.stamp(Instant::now());
-        }
-        for odd in ["", "-1", "xyz", "fffffffffffffffff", "_"] {
-            assert_eq!(pending.waits(odd.as_bytes()), None, "{odd}");
-        }
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::pending::{Answer, Due, Pending, Reply, RequestId, earlier};
+use super::pending::{Answer, Due, Pending, Reply, RequestId, after, earlier};
 use super::reject::{Outcome, read_reply, success};
 use super::{CloseReason, Control, Hello, Outbox, TimedOut};
 use crate::Config;
@@ -286,7 +286,7 @@ impl<W> Session<W> {
     pub fn control_received(&mut self, body: &[u8], config: &Config, now: Instant) -> Option<String> {
         if self.is_flooded(config.limits.controls, now) {
             let reason = CloseReason::Flooded { limit: config.limits.controls };
-            self.begin_close(reason, now + config.limits.close_grace);
+            self.begin_close(reason, after(now, config.limits.close_grace));
             return None;
         }
         match Control::parse(body) {
@@ -301,7 +301,7 @@ impl<W> Session<W> {
             Some(Control::Cancel(id)) => return Some(id.into_owned()),
             Some(Control::Close(close)) => {
                 let reason = CloseReason::PeerSaid { code: close.code, message: close.message };
-                self.begin_close(reason, now + config.limits.close_grace);
+                self.begin_close(reason, after(now, config.limits.close_grace));
             }
             None => self.stats.unknown_controls += 1,
         }
@@ -408,8 +408,8 @@ impl<W> Session<W> {
     #[must_use]
     pub fn next_timeout(&self, config: &Config) -> Option<Instant> {
         let ping = match (self.phase, &self.peer, self.pinged) {
-            (Phase::Open, Some(_), Some(pinged)) => Some(pinged + config.limits.ping_wait),
-            (Phase::Open, Some(_), None) => Some(self.heard + config.limits.ping_after),
+            (Phase::Open, Some(_), Some(pinged)) => Some(after(pinged, config.limits.ping_wait)),
+            (Phase::Open, Some(_), None) => Some(after(self.heard, config.limits.ping_after)),
             _ => None,
         };
         earlier(self.pending.next_deadline(), earlier(ping, self.until))
@@ -420,7 +420,7 @@ impl<W> Session<W> {
         if self.until.is_some_and(|until| until <= now) {
             match self.phase {
                 Phase::Draining => {
-                    self.until = Some(now + config.limits.close_grace);
+                    self.until = Some(after(now, config.limits.close_grace));
                     self.begin_flush();
                 }
                 Phase::Flushing | Phase::Lingering => self.end(CloseReason::Local),
@@ -429,10 +429,10 @@ impl<W> Session<W> {
         }
         if self.phase == Phase::Open && self.peer.is_some() {
             match self.pinged {
-                Some(pinged) if pinged + config.limits.ping_wait <= now => {
+                Some(pinged) if after(pinged, config.limits.ping_wait) <= now => {
                     self.end(CloseReason::TimedOut(TimedOut::Ping));
                 }
-                None if self.heard + config.limits.ping_after <= now => {
+                None if after(self.heard, config.limits.ping_after) <= now => {
                     self.pinged = Some(now);
                     self.control(&Control::Ping(self.queued));
                 }

@@ -28,7 +28,7 @@ use super::message::Message;
 use super::shared::{On, Shared, now};
 use super::slot::FutureSlot;
 use crate::router::{Route, Routes};
-use crate::session::{CloseReason, Outbox, Phase};
+use crate::session::{CloseReason, Outbox, Phase, after};
 use crate::wire::{Decoder, Name};
 
 /// Owns the transport of one connection: reads, decodes, runs handlers in place, writes.
@@ -86,7 +86,14 @@ pub(crate) struct Driver<T> {
 #[derive(Default)]
 struct Running {
     tasks: JoinSet<()>,
-    ids: Vec<(Box<str>, AbortHandle)>,
+    requests: Vec<Work>,
+}
+
+/// The handler of one request.
+struct Work {
+    name: Name,
+    id: Box<str>,
+    task: AbortHandle,
 }
 
 /// Reads after which what they made to be said is written, even while more input is at hand.
@@ -152,9 +159,9 @@ impl<T> Driver<T> {
             return true;
         }
         if self.shared.by_hand {
-            return self.shared.lock().is_held_back(self.limits());
+            return self.shared.lock().is_held_back(self.limits(), true);
         }
-        self.answers_held()
+        self.answers_held() && self.shared.lock().holds_answers_back()
     }
 
     /// Whether so many answers wait that no more requests are handled.
@@ -165,7 +172,7 @@ impl<T> Driver<T> {
     /// Nothing more is to be understood from the peer, for this reason.
     fn peer_ended(&mut self, reason: CloseReason) {
         self.deaf = true;
-        let until = now() + self.limits().close_grace;
+        let until = after(now(), self.limits().close_grace);
         self.shared.with(|core, wakes| {
             core.session.begin_close(reason, until);
             wakes.extend(core.session.pending().close());
@@ -177,7 +184,7 @@ impl<T> Driver<T> {
 
     /// Whether everything that runs or waits to be handled has ended.
     fn is_idle(&self) -> bool {
-        let running = self.running.as_ref().is_some_and(|running| !running.ids.is_empty());
+        let running = self.running.as_ref().is_some_and(|running| !running.requests.is_empty());
         self.ordered.is_none() && self.messages.is_empty() && self.requests.is_empty() && !running
     }
 }
@@ -425,6 +432,9 @@ impl<T> Driver<T> {
         self.done = true;
         self.running = None; // aborts what still runs
         self.shared.with(|core, wakes| core.end(reason, wakes));
+        if !self.shared.has_handles() {
+            self.shared.refuse_inbox(); // what came after the last one was dropped
+        }
         let reason = self.shared.lock().session.reason().cloned();
         if let Some(reason) = reason {
             tracing::debug!(peer = %self.shared.peer, %reason, "connection closed");

@@ -13,7 +13,9 @@ use super::answers::Asked;
 use super::batch::Batch;
 use super::extract::{FromMessage, Incoming};
 use super::message::{AnswerError, Responder};
+use super::shared::now;
 use super::slot::{FutureSlot, Place, poll_place};
+use crate::seldom::Seldom;
 use crate::session::Reject;
 
 /// An async function that handles messages.
@@ -141,7 +143,11 @@ impl<T: Serialize> IntoAnswer<Plain> for T {
 
 #[cold]
 fn replaced(error: &AnswerError) {
-    tracing::warn!(%error, "an answer was replaced");
+    // Whoever asks for what is too large for it does so as often as it likes.
+    static REPLACED: Seldom = Seldom::new();
+    if let Some(times) = REPLACED.times(now()) {
+        tracing::warn!(%error, times, "an answer was replaced");
+    }
 }
 
 /// Bytes as an answer: a frame of kind `b`, as it is. The npm package cannot read such an answer.

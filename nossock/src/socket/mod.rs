@@ -18,6 +18,10 @@
 //! Answers arrive by the same stream as messages: while nothing is read, requests of ours get no answer. Who asks
 //! and is sent messages too has to receive them, or give them a [`Router`](crate::Router).
 //!
+//! While the peer does not take its answers, [`Limits::send_queue`](crate::Limits::send_queue) bytes of them, its requests are
+//! not handled, and nothing of it is read. A socket with a router that waits for answers itself reads on, for both sides may
+//! have much to answer and would wait for each other; then requests wait in the receive queue.
+//!
 //! # One task
 //!
 //! A connection is one task, its driver. Per wake-up it reads what is there, decodes all of it, polls the
@@ -44,6 +48,8 @@ mod request;
 mod send;
 mod shared;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 use std::any::Any;
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use futures_core::Stream;
 
 use super::Socket;
 use super::message::{Message, RecvError};
-use super::shared::{Core, On, Turn, Wakes};
+use super::shared::{Core, On, Wakes};
 use crate::session::Phase;
 
 impl Socket {
@@ -24,7 +24,8 @@ impl Socket {
     /// Dropping it loses nothing.
     pub async fn recv(&self) -> Result<Option<Message>, RecvError> {
         let limit = self.shared.config.limits.receive_queue;
-        self.shared.wait(On::Receive, move |core, wakes, turn| next(core, wakes, turn, limit)).await
+        // Whoever looks first gets it. Were there a line, one in it who does not look would keep it from all others.
+        self.shared.wait(On::Receive, move |core, wakes, _| next(core, wakes, limit)).await
     }
 
     /// The messages as a [`Stream`], which ends where [`recv`](Self::recv) gives `None` or
@@ -34,15 +35,7 @@ impl Socket {
     }
 }
 
-fn next(
-    core: &mut Core,
-    wakes: &mut Wakes,
-    turn: Turn,
-    limit: usize,
-) -> Option<Result<Option<Message>, RecvError>> {
-    if turn == Turn::Behind {
-        return None;
-    }
+fn next(core: &mut Core, wakes: &mut Wakes, limit: usize) -> Option<Result<Option<Message>, RecvError>> {
     let before = core.inbox.bytes;
     let Some(item) = core.inbox.pop() else {
         let reason = core.session.reason()?.clone();
@@ -88,5 +81,38 @@ impl Stream for Messages<'_> {
 impl std::fmt::Debug for Messages<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Messages").field("done", &self.done).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use crate::Config;
+    use crate::socket::{Side, Socket};
+
+    /// A request holds its connection, to be answered on it, and the connection holds what was not received.
+    #[tokio::test(start_paused = true)]
+    async fn socket_that_is_dropped_leaves_nothing_of_what_nobody_received() {
+        for peer_goes_first in [false, true] {
+            let (one, other) = tokio::io::duplex(1024);
+            let asker = Socket::over(one, Side::Client, Config::default());
+            let asked = Socket::over(other, Side::Server, Config::default());
+            let left = Arc::downgrade(&asked.shared);
+            let asking = tokio::spawn(async move { asker.request::<u32, _>("what", &1).await });
+            let minute = Duration::from_secs(60);
+            if peer_goes_first {
+                tokio::time::sleep(minute).await;
+                drop(asked);
+            } else {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                drop(asked);
+                let error = asking.await.unwrap().unwrap_err();
+                assert_eq!(error.to_string(), "`what` was rejected: this side is closing (busy)");
+            }
+            tokio::time::sleep(minute).await;
+            assert!(left.upgrade().is_none(), "peer goes first: {peer_goes_first}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use super::Socket;
 use super::encode::{self, Encoded};
 use super::send::SendError;
 use super::shared::{Core, On, Shared, Turn, Wakes, now};
-use crate::session::{Answer, CloseReason, Due, Outcome, Phase, Reject, RequestId, Short, Taken};
+use crate::session::{Answer, CloseReason, Due, Outcome, Phase, Reject, RequestId, Short, Taken, after};
 use crate::wire::{Body, Kind, NameError};
 
 /// Why a request got no value.
@@ -108,7 +108,23 @@ impl Outgoing<'_> {
         if name.len() > MAX_NAME {
             return Err(NameError::TooLongForRequest { len: name.len(), limit: MAX_NAME }.into());
         }
+        if name.is_empty() {
+            return Err(NameError::EmptyRequest.into());
+        }
         Ok(Outgoing { kind, name, timeout })
+    }
+
+    /// Makes the first attempt to queue the request.
+    #[inline(always)]
+    fn begin<B: Serialize + ?Sized>(
+        &self,
+        shared: &Shared,
+        body: &B,
+        cx: &Context<'_>,
+    ) -> Result<Pushed, SendError> {
+        let out = Outgoing::new(self.kind, self.name, self.timeout)?;
+        let pushed = encode::json(body, |body| out.try_push(shared, body, cx));
+        pushed.map_err(|source| SendError::Json { name: self.name.to_owned(), source })
     }
 
     /// Takes a slot and queues the request, or gives the body back to be tried again.
@@ -182,7 +198,7 @@ impl Outgoing<'_> {
             Pushed::Sent(id) => Ok(Answered { shared, id: Some(id), known: true }),
             Pushed::Failed(error) => Err(RequestError::NotSent(*error)),
             Pushed::Full(body) => {
-                let deadline = now() + self.timeout;
+                let deadline = after(now(), self.timeout);
                 let later = Box::pin(self.push_later(shared, *body, deadline));
                 match tokio::time::timeout_at(deadline.into(), later).await {
                     Ok(id) => Ok(Answered { shared, id: Some(id?), known: false }),
@@ -331,7 +347,12 @@ enum Stage<'a> {
     /// There was no room at first.
     Later(Pin<Box<dyn Future<Output = Result<Answered<'a>, RequestError>> + Send + 'a>>),
     Sent(Answered<'a>),
+    /// It was not sent.
+    Over,
 }
+
+/// Whoever polls a future that has ended has a mistake, and is told as by an async function: asked again would be worse.
+const AFTER_END: &str = "a request is not polled after its end";
 
 impl<B: Serialize + ?Sized, R: DeserializeOwned> Future for Asking<'_, B, R> {
     type Output = Result<R, RequestError>;
@@ -340,22 +361,23 @@ impl<B: Serialize + ?Sized, R: DeserializeOwned> Future for Asking<'_, B, R> {
         let this = self.get_mut();
         let (shared, out) = (this.shared, this.out);
         if let Stage::Begin = this.stage {
-            let Outgoing { kind, name, timeout } = out;
-            let out = Outgoing::new(kind, name, timeout)?;
-            let pushed = encode::json(this.body, |body| out.try_push(shared, body, cx));
-            match pushed.map_err(|source| SendError::Json { name: name.to_owned(), source })? {
-                Pushed::Sent(id) => {
+            match out.begin(shared, this.body, cx) {
+                Ok(Pushed::Sent(id)) => {
                     // With the waker of this task, which the answer will find.
                     this.stage = Stage::Sent(Answered { shared, id: Some(id), known: false });
                     return Poll::Pending;
                 }
-                other => this.stage = Stage::Later(Box::pin(out.sent(shared, other))),
+                Ok(other) => this.stage = Stage::Later(Box::pin(out.sent(shared, other))),
+                Err(error) => {
+                    this.stage = Stage::Over;
+                    return Poll::Ready(Err(error.into()));
+                }
             }
         }
         if let Stage::Later(later) = &mut this.stage {
             this.stage = Stage::Sent(ready!(later.as_mut().poll(cx))?);
         }
-        let Stage::Sent(answered) = &mut this.stage else { return Poll::Pending };
+        let Stage::Sent(answered) = &mut this.stage else { panic!("{AFTER_END}") };
         let mut short = Short::default();
         let value = match ready!(answered.poll(cx, &mut short)) {
             Taken::Short => serde_json::from_slice(short.as_slice()),
@@ -376,7 +398,7 @@ struct Answered<'a> {
 impl Answered<'_> {
     #[inline]
     fn poll(&mut self, cx: &Context<'_>, short: &mut Short) -> Poll<Taken> {
-        let Some(id) = self.id else { return Poll::Ready(Taken::Other(Box::new(Answer::Closed))) };
+        let id = self.id.expect(AFTER_END);
         if std::mem::take(&mut self.known) {
             return Poll::Pending; // the first poll, in the same breath as the queueing
         }

@@ -247,10 +247,8 @@ impl<T: Serialize + ?Sized> Future for Sending<'_, T> {
                 }
             }
         }
-        match &mut this.later {
-            Some(later) => later.as_mut().poll(cx),
-            None => Poll::Pending,
-        }
+        // Told as by an async function: sent again would be worse.
+        this.later.as_mut().expect("a message is not polled after its end").as_mut().poll(cx)
     }
 }
 

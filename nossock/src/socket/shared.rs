@@ -15,7 +15,7 @@ use super::memory;
 use super::message::{Message, RecvError};
 use super::peer::Peer;
 use crate::Config;
-use crate::session::{CloseReason, Outbox, Payload, Phase, RequestId, Session};
+use crate::session::{CloseReason, Outbox, Payload, Phase, Reject, RejectCode, RequestId, Session, after};
 use crate::transport::WriteEnd;
 use crate::wire::Kind;
 
@@ -235,7 +235,9 @@ impl Shared {
     pub(crate) fn append(&self, frame: &[u8], body_len: usize, turn: usize) -> bool {
         let mut core = self.lock();
         let limits = &self.config.limits;
-        let good = (1..turn).contains(&core.session.unwritten_small())
+        // Control frames alone are nothing that somebody sent, and do not say yet that something is queued.
+        let good = self.has_queued()
+            && (1..turn).contains(&core.session.unwritten_small())
             && core.awake
             && core.waiters.is_empty()
             && core.session.phase() <= Phase::Draining
@@ -312,7 +314,7 @@ impl Shared {
 
     /// Begins to close, for everyone; what runs may take `grace` to end.
     pub(crate) fn close(&self, reason: CloseReason, grace: Duration) {
-        let until = now() + grace;
+        let until = after(now(), grace);
         self.with(|core, wakes| {
             if core.session.begin_close(reason, until) {
                 core.wake(On::Close, wakes);
@@ -330,8 +332,22 @@ impl Shared {
     pub(crate) fn drop_handle(&self) {
         if self.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.close(CloseReason::Local, self.config.limits.close_grace);
+            self.refuse_inbox();
             // It may have been closing already, and only have waited for somebody to receive.
             self.with(Core::wake_driver);
+        }
+    }
+
+    /// Nobody will receive what has come: whoever asked is told. It would stay for ever otherwise, as the way to answer a
+    /// request holds the connection, and that the request.
+    pub(crate) fn refuse_inbox(&self) {
+        let left = {
+            let mut core = self.lock();
+            core.inbox.bytes = 0;
+            std::mem::take(&mut core.inbox.queue)
+        };
+        for responder in left.into_iter().flatten().filter_map(|message| message.responder) {
+            responder.reject(&Reject::of(RejectCode::Busy, "this side is closing"));
         }
     }
 
@@ -399,8 +415,15 @@ impl Core {
     }
 
     /// Whether messages for `recv`, or answers that the peer does not take, are so many that nothing is read.
-    pub(crate) const fn is_held_back(&self, limits: &crate::Limits) -> bool {
-        self.inbox.bytes >= limits.receive_queue || self.answers >= limits.send_queue
+    pub(crate) fn is_held_back(&mut self, limits: &crate::Limits, by_hand: bool) -> bool {
+        self.inbox.bytes >= limits.receive_queue
+            || (self.answers >= limits.send_queue && (by_hand || self.holds_answers_back()))
+    }
+
+    /// Whether too many answers keep everything from being read, and not requests alone. Not while answers are waited
+    /// for: the peer may not read either because of those that it has for us, and then nobody would read any more.
+    pub(crate) fn holds_answers_back(&mut self) -> bool {
+        self.session.pending().is_empty()
     }
 
     /// The turn of somebody who has not waited yet.

@@ -13,8 +13,9 @@ pub struct Decoder {
     max_body: u32,
     max_skip: u32,
     read_step: usize,
-    /// Bytes of a refused frame that have not arrived yet.
+    /// Bytes of a refused frame that have not arrived yet, and its whole length.
     skip: u64,
+    refused: u64,
     /// Bytes that the frame at the front of the buffer needs in all, once its head is known.
     needed: usize,
 }
@@ -52,6 +53,7 @@ impl Decoder {
             max_skip: limits.max_skip,
             read_step: limits.read_step,
             skip: 0,
+            refused: 0,
             needed: 0,
         }
     }
@@ -64,7 +66,10 @@ impl Decoder {
     /// Bytes that the unfinished frame has in all, as far as that is known; with it goes the time that it may take.
     #[must_use]
     pub fn outstanding(&self, buf: &BytesMut) -> u64 {
-        self.skip.max(self.needed as u64).max(buf.len() as u64)
+        if self.skip > 0 {
+            return self.refused;
+        }
+        (self.needed as u64).max(buf.len() as u64)
     }
 
     /// Says what begins the buffer.
@@ -129,6 +134,7 @@ impl Decoder {
         }
         buf.advance(head.body_at());
         self.skip = u64::from(head.body_len());
+        self.refused = head.frame_len() as u64;
         let name = Name::new(&name).expect("cut to the longest name");
         Ok(Next::TooLarge { name, kind: head.kind(), size: head.body_len() })
     }
@@ -235,6 +241,11 @@ mod tests {
         assert!(decoder.in_frame(&buf));
         for byte in b"123456" {
             assert!(matches!(decoder.next(&mut buf).unwrap(), Next::Incomplete));
+            assert_eq!(
+                decoder.outstanding(&buf),
+                15,
+                "the time that it may take does not shrink as it comes"
+            );
             buf.extend_from_slice(&[*byte]);
         }
         assert!(matches!(decoder.next(&mut buf).unwrap(), Next::Incomplete));

@@ -59,6 +59,9 @@ pub enum NameError {
         /// What fits, in bytes.
         limit: usize,
     },
+    /// The caller's request has no name: to the peer it would be a message, which nobody answers.
+    #[error("a request needs a name")]
+    EmptyRequest,
     /// The peer sent bytes that are no text.
     #[error("the name is not UTF-8")]
     NotUtf8,

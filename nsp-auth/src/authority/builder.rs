@@ -140,6 +140,10 @@ impl Builder {
     /// # Errors
     ///
     /// When the store cannot be read, or something of this makes no sense.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the store is dropped with it.
     pub async fn open_store(self, store: impl Store) -> Result<Authority, OpenError> {
         self.checked()?.with(store).await
     }

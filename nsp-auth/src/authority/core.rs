@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nsp::authority::{Denied, Revoked, RevokedToken};
+use tracing::Instrument as _;
 
 use super::cache::Cache;
 use super::revoked::Listeners;
@@ -88,20 +89,27 @@ impl Core {
         if user.is_superuser() { self.settings.superuser_tokens } else { self.settings.user_tokens }
     }
 
-    /// Changes something, and makes void what was said before.
+    /// Changes something, makes void what was said before, and has it written down.
     ///
     /// # Cancel safety
     ///
     /// Once begun it goes on by itself: a caller who is dropped between the change and its announcement would leave revoked tokens in
-    /// the cache and live connections uncut.
-    pub(crate) async fn change(self: &Arc<Self>, change: Change) -> Result<Changed, ChangeError> {
+    /// the cache, live connections uncut, and a change of which no log knows.
+    pub(crate) async fn change(
+        self: &Arc<Self>,
+        change: Change,
+        note: impl FnOnce(&Changed) + Send + 'static,
+    ) -> Result<Changed, ChangeError> {
         let core = self.clone();
-        let task = tokio::spawn(async move {
+        let work = async move {
             let ends = Ends::of(&change);
             let changed = core.store.change(change).await?;
+            note(&changed);
             core.announce(&changed, ends);
             Ok(changed)
-        });
+        };
+        // A function by which a user ends their own access is answered before it does.
+        let task = tokio::spawn(nsp::daemon::in_this_call(work).in_current_span());
         task.await.unwrap_or(Err(ChangeError::Store(StoreError::Closed)))
     }
 
@@ -130,7 +138,11 @@ impl Core {
     }
 
     /// Takes out of the store what has expired, once in a while.
-    pub(super) fn sweep(&self, now: Timestamp) {
+    ///
+    /// Not by the time of day: a clock that is ahead for a moment would have it throw away what is good when it is set right, and the cache, which
+    /// knows nothing of this, would go on calling good what nobody can revoke any more.
+    pub(super) fn sweep(&self) {
+        let now = self.watch.at_least();
         let last = self.swept.load(Ordering::Relaxed);
         let is_due = now.since(Timestamp::from_millis(last)) >= SWEEP;
         let takes = || {

@@ -17,7 +17,7 @@ use crate::audit;
 use crate::password::PasswordHash;
 use crate::store::{Account, Change, ChangeError, Counted};
 use crate::throttle::{self, Attempt, Network, Outcome, Refused};
-use crate::token::{self, TokenHash, TokenRecord};
+use crate::token::{self, TokenHash, TokenId, TokenRecord};
 use crate::user::{User, Username};
 
 impl Core {
@@ -82,7 +82,7 @@ impl Core {
             return Err(Denied::Wrong);
         };
         let Some(upgrade) = verdict.upgrade else { return Ok((user, password)) };
-        match self.change(Change::Rehash(user.id, password.clone(), upgrade.clone())).await {
+        match self.change(Change::Rehash(user.id, password.clone(), upgrade.clone()), |_| ()).await {
             Ok(_) => Ok((user, upgrade)),
             Err(error) => {
                 // The old one is as right as it was; the next login tries again.
@@ -105,11 +105,10 @@ impl Core {
             let from = origin
                 .address
                 .map_or("login".into(), |address| format!("login from {}", address.to_canonical()));
-            match self.add_token(&user, from, Some(hash)).await {
-                Ok((token, record)) => {
-                    audit::login(&user.name, origin, record.id());
-                    return Ok(token);
-                }
+            let name = user.name.clone();
+            let note = move |token| audit::login(&name, origin, token);
+            match self.add_token(&user, from, Some(hash), note).await {
+                Ok((token, _)) => return Ok(token),
                 Err(ChangeError::Outdated) => {}
                 Err(ChangeError::Store(error)) => return Err(unavailable(&error)),
                 // Removed meanwhile.
@@ -126,12 +125,14 @@ impl Core {
         user: &User,
         label: String,
         password: Option<PasswordHash>,
+        note: impl FnOnce(TokenId) + Send + 'static,
     ) -> Result<(Token, TokenRecord), ChangeError> {
         let now = self.now();
         let token = token::random();
         let record = TokenRecord::new(TokenHash::of(&token), user.id, label, self.lifetime_for(user), now);
-        self.change(Change::AddToken(record.clone(), self.settings.tokens_per_user, password)).await?;
-        self.sweep(now);
+        let (id, most) = (record.id(), self.settings.tokens_per_user);
+        self.change(Change::AddToken(record.clone(), most, password), move |_| note(id)).await?;
+        self.sweep();
         Ok((token, record))
     }
 }

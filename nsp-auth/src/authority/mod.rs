@@ -101,20 +101,30 @@ impl Authority {
     /// # Errors
     ///
     /// When it cannot be read, or is no policy. Then the one that held holds on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it is read all the same, and that is written down.
     pub async fn reload_policy(&self, actor: &str) -> Result<(), PolicyError> {
-        let policies = self.core.policies.clone();
-        let reading = tokio::task::spawn_blocking(move || policies.reload());
+        let (policies, actor) = (self.core.policies.clone(), actor.to_owned());
+        let reading = tokio::task::spawn_blocking(move || {
+            let result = policies.reload();
+            audit::policy(&actor, result.is_ok());
+            result
+        });
         // Where the runtime ends before it was read, nobody asks any more.
-        let result = reading.await.unwrap_or(Ok(()));
-        audit::policy(actor, result.is_ok());
-        result
+        reading.await.unwrap_or(Ok(()))
     }
 
-    /// Which rule of the policy decides about an access of a user, or of nobody; `None` without a policy.
+    /// Which rule of the policy decides about an access of a user, of a service, or of nobody; `None` without a policy.
     ///
     /// # Errors
     ///
     /// When the users cannot be looked up.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it changes nothing.
     pub async fn explain(&self, access: &Access<'_>) -> Result<Option<Explanation>, Denied> {
         let policies = &self.core.policies;
         let rank = match access.user.map(Username::parse) {
@@ -127,9 +137,11 @@ impl Authority {
         })
     }
 
-    fn decide(&self, access: &Access<'_>, rank: &Rank) -> Permission {
-        let permission = rank.with_roles(|roles| self.core.policies.permits(access, roles));
-        if matches!(permission, Permission::Denied) {
+    fn decide(&self, access: &Access<'_>, roles: &[&str]) -> Permission {
+        let permission = self.core.policies.permits(access, roles);
+        // What nobody may is not worth a line: whoever comes along can ask for it.
+        let is_known = access.user.is_some() || access.calling_service.is_some();
+        if is_known && matches!(permission, Permission::Denied) {
             audit::forbidden(access);
         }
         permission
@@ -227,18 +239,17 @@ impl nsp::authority::Authority for Authority {
     }
 
     fn permits<'a>(&'a self, access: &'a Access<'a>) -> Answer<'a, Permission> {
-        let policies = &self.core.policies;
-        if !policies.is_loaded() {
+        if !self.core.policies.is_loaded() {
             return Answer::now(Permission::Granted { shows: None });
         }
-        let Some(user) = access.user else { return Answer::now(policies.permits(access, &[])) };
+        let Some(user) = access.user else { return Answer::now(self.decide(access, &[])) };
         let Ok(name) = Username::parse(user) else { return Answer::now(Permission::Denied) };
         if let Some(rank) = self.core.cache.rank(&name) {
-            return Answer::now(self.decide(access, &rank));
+            return Answer::now(rank.with_roles(|roles| self.decide(access, roles)));
         }
         Answer::later(async move {
             match self.rank(&name).await {
-                Ok(Some(rank)) => self.decide(access, &rank),
+                Ok(Some(rank)) => rank.with_roles(|roles| self.decide(access, roles)),
                 // Removed or locked since it was proved, or nobody can tell.
                 Ok(None) | Err(_) => Permission::Denied,
             }

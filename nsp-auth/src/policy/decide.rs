@@ -31,18 +31,20 @@ pub enum Actor<'a> {
     Anonymous,
     /// A user that was proved: the role `user`, and those that the policy gives.
     User(&'a str),
-    /// A service of this daemon: the roles that the policy gives.
+    /// A service of this daemon, which the daemon has seen to be that: the roles that the policy gives, and no other.
     Service(&'a str),
 }
 
 impl<'a> Subject<'a> {
-    /// The user of an access, or nobody; with these roles too.
+    /// The user of an access, the service that calls, or nobody; with these roles too.
     #[must_use]
     pub const fn of(access: &Access<'a>, roles: &'a [&'a str]) -> Self {
-        match access.user {
-            Some(user) => Self { actor: Actor::User(user), roles },
-            None => Self { actor: Actor::Anonymous, roles },
-        }
+        let actor = match (access.user, access.calling_service) {
+            (Some(user), _) => Actor::User(user),
+            (None, Some(service)) => Actor::Service(service),
+            (None, None) => Actor::Anonymous,
+        };
+        Self { actor, roles }
     }
 
     /// A service of this daemon.

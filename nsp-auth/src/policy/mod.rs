@@ -18,8 +18,8 @@
 //! [users]                                 # names of users, as they sign in
 //! alice = ["editor"]
 //!
-//! [services]                              # services that use others
-//! NoMailer = "user"
+//! [services]                              # services that call others
+//! NoMailer = "user"                       # may what users may, and proves nothing for it
 //!
 //! [functions.Notes]                       # what functions do
 //! "list*" = "read"
@@ -33,9 +33,15 @@
 //!
 //! # What decides
 //!
-//! A **subject** has the roles that the policy gives it, those that the authority adds (the role `superuser`, say, for whom its store
-//! knows as one), and one that goes without saying: `user` for whoever has proved to be one, `anonymous` for everybody else. Roles
-//! have what they inherit. Of the rules of all its roles:
+//! A **subject** is a user, a service, or nobody. It has the roles that the policy gives it, those that the authority adds (the role `superuser`,
+//! say, for whom its store knows as one), and one that goes without saying: `user` for whoever has proved to be one, `anonymous` for who is nobody.
+//! Roles have what they inherit.
+//!
+//! A service is a subject when it calls another one of the same daemon, for itself, over the connection that the daemon makes it:
+//! [`Emitter::connect_local`](nsp::daemon::Emitter::connect_local). It has the roles of its line in `[services]` and no other: without one it
+//! may nothing. What it opens for a user is that user's. Nobody can claim to be a service.
+//!
+//! Of the rules of all roles of the subject:
 //!
 //! 1. a denial that applies decides, whatever grants it;
 //! 2. else a grant that applies does;

@@ -12,6 +12,7 @@ use super::error::PolicyError;
 use super::explain::{Explanation, explain};
 use super::load::MAX_BYTES;
 use super::model::Policy;
+use crate::audit;
 
 /// The policy that holds now, with the decisions that were made by it.
 ///
@@ -93,7 +94,7 @@ impl Policies {
                 Ok(())
             }
             Err(error) => {
-                tracing::warn!(%error, "policy not loaded");
+                audit::policy_refused(path, &error);
                 Err(error)
             }
         }
@@ -119,14 +120,14 @@ impl Policies {
             (true, true) => "replaced",
             (_, false) => "removed",
         };
-        let path = self.path.as_ref().map(|path| tracing::field::display(path.display()));
-        tracing::info!(rules, path, "policy {change}");
+        audit::policy_changed(change, rules, self.path.as_deref());
     }
 
     /// Whether there is a policy.
     #[must_use]
     pub fn is_loaded(&self) -> bool {
-        self.held().is_some()
+        // Asked at every call: nothing is cloned for it.
+        self.held.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// A number that grows with every policy that comes to hold: part of [`Authority::epoch`](nsp::authority::Authority::epoch).

@@ -3,6 +3,7 @@
 
 mod extract;
 mod policy;
+mod services;
 mod wire;
 
 use std::sync::Arc;

@@ -59,6 +59,11 @@ async fn a_kill_in_the_middle_of_a_thousand_changes_loses_none_that_was_acknowle
             .entry(user.to_owned())
             .and_modify(|locked| *locked |= what == "locked")
             .or_insert(what == "locked");
+        if acknowledged.len() == 1 {
+            // Two daemons on one file: the second is told, and the first goes on.
+            let error = builder().open(folder.path().join("users.db")).await.unwrap_err().to_string();
+            assert!(error.ends_with("users.db is in use by another daemon or program"), "{error}");
+        }
         if acknowledged.len() == CHANGES / 2 && !killed {
             child.kill().unwrap();
             killed = true;

@@ -9,10 +9,22 @@ use rusqlite::Connection;
 
 use crate::common::{PASSWORD, builder, login, name, with_user};
 
-/// The table as the original makes it: columns without constraints but the key.
-const TABLE: &str = "CREATE TABLE NoService_Model_NSUser (username VARCHAR(255), userid VARCHAR(255), displayname VARCHAR(255), \
-    pwdhash VARCHAR(255), token VARCHAR(255), tokenexpire DATETIME, privilege INTEGER, detail TEXT, firstname VARCHAR(255), \
-    lastname VARCHAR(255), createdate DATETIME, modifydate DATETIME, PRIMARY KEY (username, userid))";
+/// What the original says to SQLite when it begins: the list of its models, and the model of users, which is a pair of two keys with timestamps.
+/// Its types are no more than affinities: a number in a column of text becomes one, and a blob stays what it is.
+const SCHEMA: &str = "
+    CREATE TABLE NoService_Models(name VARCHAR(255) NOT NULL, structure TEXT, PRIMARY KEY (name)) ;
+    CREATE TABLE NoService_Model_NSUser(username VARCHAR(255) NOT NULL, userid VARCHAR(255) NOT NULL, displayname VARCHAR(255), \
+    pwdhash TEXT, token VARCHAR(255), tokenexpire VARCHAR(255), privilege integer, detail TEXT, firstname VARCHAR(255), \
+    lastname VARCHAR(255), createdate DATETIME, modifydate DATETIME, PRIMARY KEY (username, userid)) ;
+    REPLACE INTO  NoService_Models(name, structure) VALUES ('NSUser', '{\"model_type\":\"Pair\",\"do_timestamp\":true,\
+    \"model_key\":[\"username\",\"userid\"],\"structure\":{\"username\":\"VARCHAR(255)\",\"userid\":\"VARCHAR(255)\",\
+    \"displayname\":\"VARCHAR(255)\",\"pwdhash\":\"TEXT\",\"token\":\"VARCHAR(255)\",\"tokenexpire\":\"VARCHAR(255)\",\
+    \"privilege\":\"integer\",\"detail\":\"TEXT\",\"firstname\":\"VARCHAR(255)\",\"lastname\":\"VARCHAR(255)\",\
+    \"createdate\":\"DATETIME\",\"modifydate\":\"DATETIME\"}}');";
+
+/// How it adds a user: the columns in the order in which it names them.
+const ROW: &str = "INSERT INTO NoService_Model_NSUser(userid, username, displayname, pwdhash, token, tokenexpire, privilege, \
+    detail, firstname, lastname, createdate, modifydate) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// What the original keeps of `admin`, as its database has it.
 const ADMIN: &str = "d3acf235cbaa63e87a67493afd4fdf7b95aac8a263a0bfc2a11f68c8333e60a0";
@@ -20,15 +32,29 @@ const ADMIN: &str = "d3acf235cbaa63e87a67493afd4fdf7b95aac8a263a0bfc2a11f68c8333
 fn original(folder: &Path) -> (PathBuf, Connection) {
     let path = folder.join("noservice.sqlite3");
     let connection = Connection::open(&path).unwrap();
-    connection.execute_batch(TABLE).unwrap();
+    connection.execute_batch(SCHEMA).unwrap();
     (path, connection)
 }
 
 fn insert(connection: &Connection, user: &str, n: u8, hash: &str, privilege: impl rusqlite::ToSql) {
-    let row = "INSERT INTO NoService_Model_NSUser VALUES (?1, ?2, 'Shown', ?3, '1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed', \
-               '2026-12-01 00:00:00', ?4, 'a detail', 'First', 'Last', '2020-02-29 12:34:56', '2021-01-01 00:00:00')";
     let id = format!("1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4b{n:02x}");
-    connection.execute(row, rusqlite::params![user, id, hash, privilege]).unwrap();
+    let (token, expires) = ("1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", "2026-12-01 00:00:00");
+    let (created, modified) = ("2020-02-29 12:34:56", "2021-01-01 00:00:00");
+    let values: [&dyn rusqlite::ToSql; 12] = [
+        &id,
+        &user,
+        &"Shown",
+        &hash,
+        &token,
+        &expires,
+        &privilege,
+        &"a detail",
+        &"First",
+        &"Last",
+        &created,
+        &modified,
+    ];
+    connection.execute(ROW, values).unwrap();
 }
 
 fn hmac(password: &str, key: &[u8]) -> String {

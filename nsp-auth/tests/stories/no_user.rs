@@ -210,11 +210,16 @@ async fn an_update_asks_for_the_password_and_a_new_one_ends_the_other_connection
         (json!({"email": "nobody"}), "Error: Email invalid."),
         (json!({"gender": "x"}), "Error: Gender invalid."),
         (json!({"pw": "a new pass phrase", "cp": "another"}), "Error: The passwords differ."),
-        (json!({"pw": "short", "cp": "short"}), "Error: a password has at least 15 characters"),
+        (
+            json!({"firstname": "Bella", "pw": "short", "cp": "short"}),
+            "Error: a password has at least 15 characters",
+        ),
         (json!({"country": "a\u{1b}[2J"}), "Error: the country has a control character"),
     ] {
         assert_eq!(here.call("updateUser", update).await, Ok(json!({"s": text, "e": true})));
     }
+    let alice = authority.users().find(name("alice")).await.unwrap().unwrap();
+    assert_eq!(alice.first_name, "Alice", "what is refused changes nothing, not even a part of it");
     let new = "a new pass phrase";
     assert_eq!(here.call("updateUser", json!({"pw": new, "cp": new})).await, Ok(updated));
     assert!(there.answer().await.is_none(), "it was cut off");

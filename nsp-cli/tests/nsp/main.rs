@@ -6,6 +6,7 @@ mod bad_input;
 mod blobs;
 mod calls;
 mod daemon;
+mod durability;
 mod every_command;
 mod policy;
 mod shell;

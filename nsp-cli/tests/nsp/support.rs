@@ -191,6 +191,13 @@ impl Daemon {
         assert_eq!(self.child.wait().unwrap().code(), Some(0), "{rest}");
         std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap())
     }
+
+    /// Ends it without any peace (`SIGKILL`), and keeps its folder.
+    pub(crate) fn kill(mut self) -> TempDir {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap())
+    }
 }
 
 impl Drop for Daemon {

@@ -27,6 +27,7 @@ use super::CarrierKind;
 /// let address: Address = "nsps://[::1]:43580".parse()?;
 /// assert_eq!((address.scheme(), address.host(), address.port()), (Scheme::Nsps, Some("::1"), Some(43580)));
 /// assert!(address.is_loopback());
+/// assert_eq!("ws://localhost".parse::<Address>()?.to_string(), "ws://localhost:80");
 /// assert_eq!("ws://localhost/chat".parse::<Address>()?.to_string(), "ws://localhost:80/chat");
 /// # Ok::<(), nsp::carrier::AddressError>(())
 /// ```
@@ -275,10 +276,14 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scheme, place } = self;
         match place {
-            Place::Tcp { host, port, path } if host.contains(':') => {
-                write!(f, "{scheme}://[{host}]:{port}{path}")
+            Place::Tcp { host, port, path } => {
+                // The path that there is anyway is not shown: nobody wrote it, or need have.
+                let path = if path == "/" { "" } else { path };
+                match host.contains(':') {
+                    true => write!(f, "{scheme}://[{host}]:{port}{path}"),
+                    false => write!(f, "{scheme}://{host}:{port}{path}"),
+                }
             }
-            Place::Tcp { host, port, path } => write!(f, "{scheme}://{host}:{port}{path}"),
             // It prints its own scheme, `unix:`, and that is what ours ends with.
             Place::Unix(address) => write!(f, "nsp+{address}"),
         }
@@ -360,8 +365,10 @@ mod tests {
             ("nsp+unix:/run/a.sock", "nsp+unix:/run/a.sock"),
             ("nsp+unix:///run/a.sock", "nsp+unix:/run/a.sock"),
             ("nsp+unix:@a", "nsp+unix:@a"),
-            ("ws://a", "ws://a:80/"),
-            ("ws://a:7/", "ws://a:7/"),
+            ("ws://a", "ws://a:80"),
+            ("ws://a:7/", "ws://a:7"),
+            ("wss://[::1]", "wss://[::1]:443"),
+            ("ws://a/?", "ws://a:80/?"),
             ("ws://[::1]/b/c?d=e#f", "ws://[::1]:80/b/c?d=e"),
             ("wss://a?x", "wss://a:443/?x"),
         ] {

@@ -1,9 +1,9 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use nossock::Peer;
 use nossock::session::{Close, CloseCode, Control, Hello, Outbox};
 use nossock::wire::{Decoder, FrameRef, Kind, Next, WireError};
+use nossock::{Peer, Seldom};
 use tokio::time::Instant;
 
 use super::transport::{Io, Room, Transport};
@@ -30,10 +30,16 @@ pub(super) struct Frames<T> {
     pinged: Option<Instant>,
     /// A control frame was queued that nobody else will flush.
     control: bool,
+    /// Pings that were answered since everything had left.
+    pongs: u32,
     skipped: u64,
     end: Option<CarrierEnd>,
     said_farewell: bool,
 }
+
+/// Most pings that are answered while not everything leaves. Nobody above hears of them, so nobody else stops reading because of their answers. One
+/// read holds fewer, so that who takes what he asks for is never near it.
+const MOST_PONGS: u32 = 4096;
 
 impl<T> Frames<T> {
     pub(super) fn new(transport: Transport<T>, side: Side, says_hello: bool) -> Self {
@@ -47,6 +53,7 @@ impl<T> Frames<T> {
             heard: Instant::now(),
             pinged: None,
             control: false,
+            pongs: 0,
             skipped: 0,
             end: None,
             said_farewell: false,
@@ -78,7 +85,15 @@ impl<T> Frames<T> {
                 self.heard_hello = Some(hello);
                 self.heard = Instant::now();
             }
-            Some(Control::Ping(number)) => self.control(&Control::Pong(number)),
+            Some(Control::Ping(number)) => {
+                self.pongs += 1;
+                if self.pongs > MOST_PONGS {
+                    self.end =
+                        Some(CarrierEnd::Protocol(format!("more than {MOST_PONGS} pings without reading")));
+                    return;
+                }
+                self.control(&Control::Pong(number));
+            }
             Some(Control::Close(Close { code: CloseCode::Normal, message })) if message.is_empty() => {
                 self.end = Some(CarrierEnd::Peer);
             }
@@ -97,7 +112,10 @@ impl<T> Frames<T> {
             let head = match self.decoder.next(&mut self.transport.input).map_err(misread)? {
                 Next::Frame(head) => head,
                 Next::TooLarge { name, size, .. } => {
-                    tracing::warn!(%name, size, "frame over the limit skipped");
+                    static TOO_LARGE: Seldom = Seldom::new();
+                    if let Some(times) = TOO_LARGE.times(Instant::now().into_std()) {
+                        tracing::warn!(%name, size, times, "frame over the limit skipped");
+                    }
                     self.skipped += 1;
                     continue;
                 }
@@ -176,6 +194,7 @@ impl<T: Io> Frames<T> {
             }
             if self.control && self.transport.poll_flush(cx)?.is_ready() {
                 self.control = false;
+                self.pongs = 0;
             }
             let input = &self.transport.input;
             let room = Room { wanted: self.decoder.room(input), most: self.decoder.most(input) };
@@ -263,6 +282,7 @@ impl<T: Io> Carrier for Frames<T> {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CarrierEnd>> {
         ready!(self.transport.poll_flush(cx))?;
         self.control = false;
+        self.pongs = 0;
         Poll::Ready(Ok(()))
     }
 

@@ -486,3 +486,33 @@ async fn websocket_takes_text_and_answers_pings_and_sends_its_own() {
     peer.read_to_end(&mut last).await.unwrap();
     assert_eq!(last, b"\x88\x05\x03\xe9bye");
 }
+
+#[tokio::test(start_paused = true)]
+async fn pings_whose_answers_nobody_reads_end_the_connection() {
+    let (ours, mut theirs) = duplex(1 << 20);
+    let mut daemon = Frames::new(transport(ours, Limits::default()), Side::Daemon, true);
+    let ping = b"c\0\0\0\0\x0a{\"ping\":7}";
+    // Who reads may ping for ever.
+    for _ in 0..20_000 {
+        theirs.write_all(ping).await.unwrap();
+        assert!(receive_now(&mut daemon).is_none());
+        let mut pong = [0; 16];
+        theirs.read_exact(&mut pong).await.unwrap();
+    }
+    // Who does not, not as long as the system takes the answers.
+    let mut written = 0;
+    let end = loop {
+        theirs.write_all(&ping.repeat(1000)).await.unwrap();
+        written += 1000;
+        match receive_now(&mut daemon) {
+            None => assert!(daemon.transport().held() < 4 << 20, "after {written} pings"),
+            Some(received) => break received.unwrap_err(),
+        }
+        assert!(written < 1_000_000);
+    };
+    assert!(
+        matches!(&end, CarrierEnd::Protocol(why) if why == "more than 4096 pings without reading"),
+        "{end}"
+    );
+    assert!(daemon.queued() < 200_000);
+}

@@ -241,7 +241,8 @@ impl Activity {
     pub async fn call_raw(&self, function: &str, argument: RawJson) -> Result<Data, CallError> {
         let size = function.len() + argument.as_bytes().len();
         let timeout = self.timeout;
-        let reply = self.begin(size, argument, |machine, key, argument, now| {
+        let mut deadline = Deadline { until: None, timeout };
+        let reply = self.begin(size, argument, &mut deadline, |machine, key, argument, now| {
             machine.call(key, function, argument.into(), timeout, now)
         });
         Ok(reply.await?.data)
@@ -265,7 +266,8 @@ impl Activity {
         let blob = blob.into();
         let size = function.len() + meta.as_bytes().len() + blob.len();
         let timeout = self.timeout;
-        let reply = self.begin(size, (meta, blob), |machine, key, (meta, blob), now| {
+        let mut deadline = Deadline { until: None, timeout };
+        let reply = self.begin(size, (meta, blob), &mut deadline, |machine, key, (meta, blob), now| {
             machine.call_blob(key, function, Some(meta), blob.into(), timeout, now)
         });
         let Reply { data, meta, .. } = reply.await?;
@@ -273,6 +275,9 @@ impl Activity {
     }
 
     /// Sends data to the service, and waits until it says that it has it.
+    ///
+    /// One that is given up has been sent all the same: it counts among [those that wait](crate::machine::client::Limits::calls) until the daemon
+    /// acknowledges it, and while there are as many as may, the next one waits, inside its deadline.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -299,8 +304,20 @@ impl Activity {
 
     async fn send_data(&self, size: usize, data: Data) -> Result<(), CallError> {
         let timeout = self.timeout;
-        let sent = self.begin(size, data, |machine, key, data, now| machine.send(key, data, timeout, now));
-        sent.await.map(drop)
+        let mut deadline = Deadline { until: None, timeout };
+        loop {
+            let send = |machine: &mut Machine, key, data, now| machine.send(key, data, timeout, now);
+            match self.begin(size, data.clone(), &mut deadline, send).await {
+                Err(CallError::TooMany { .. }) => {}
+                sent => return sent.map(drop),
+            }
+            // Those that were given up keep their places until they are acknowledged, or the activity is opened anew.
+            let room = poll_fn(|cx| match self.shared().lock().poll_send(self.handle.id, cx.waker()) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            });
+            deadline.limit(room).await?;
+        }
     }
 
     /// Closes it, for all who hold it, and waits until the daemon has been told. Its streams end, and its calls fail.
@@ -327,11 +344,11 @@ impl Activity {
         &self,
         size: usize,
         argument: T,
+        deadline: &mut Deadline,
         call: impl Fn(&mut Machine, ActivityKey, T, std::time::Instant) -> Result<CallKey, RequestError>,
     ) -> Result<Reply, CallError> {
         let shared = self.shared();
-        let begun = Deadline { until: None, timeout: self.timeout };
-        let (mut argument, mut deadline) = (Some(argument), begun);
+        let mut argument = Some(argument);
         let _permit = match shared.permits.try_acquire() {
             Ok(permit) => permit,
             Err(_) => match deadline.limit(shared.permits.acquire()).await? {

@@ -91,7 +91,7 @@ impl Connector {
     }
 
     /// Judges the keys of daemons like this: those of SP, and those of TLS [if wanted](Self::trust_certificates). By default nobody's
-    /// is trusted but that of a daemon on the same machine.
+    /// is trusted but that of a daemon on the same machine; a daemon there is judged like any other as soon as this is said.
     pub fn trust(mut self, trust: Trust) -> Self {
         self.settings.trust = trust;
         self

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use nossock::Seldom;
 use tokio::sync::{mpsc, watch};
 
 use super::error::{DownReason, OpenError};
@@ -15,6 +16,9 @@ use crate::machine::numbered::NumberMap;
 use crate::proto::au::{Notice, Question};
 use crate::proto::{EntityId, Packet};
 use crate::secret::Token;
+
+/// A daemon may ask as often as it likes.
+static DECLINED: Seldom = Seldom::new();
 
 /// Under one lock, which is never held across an await.
 #[derive(Debug, Default)]
@@ -31,6 +35,8 @@ pub(super) struct Core {
     /// Everything that was to be sent has left this process.
     pub(super) clean: bool,
     pub(super) flushers: Vec<Waker>,
+    /// Those who wait for a send that was given up to be acknowledged all the same.
+    pub(super) senders: Vec<Waker>,
     pub(super) closing: bool,
     /// Those who wait for a connection without having an activity.
     pub(super) waiting: usize,
@@ -104,7 +110,22 @@ impl Core {
         if self.clean || !self.up {
             return true;
         }
-        self.flushers.push(waker.clone());
+        if !self.flushers.iter().any(|flusher| flusher.will_wake(waker)) {
+            self.flushers.push(waker.clone());
+        }
+        false
+    }
+
+    /// Whether an activity may send, or has to find out otherwise why not; wakes later if not.
+    pub(super) fn poll_send(&mut self, id: u64, waker: &Waker) -> bool {
+        let key = self.activities.get(&id).and_then(|activity| activity.key);
+        let (Some(key), Some(machine)) = (key, &mut self.machine) else { return true };
+        if machine.has_room_to_send(key) {
+            return true;
+        }
+        if !self.senders.iter().any(|sender| sender.will_wake(waker)) {
+            self.senders.push(waker.clone());
+        }
         false
     }
 
@@ -191,6 +212,7 @@ impl Core {
 
     /// Handles what the conversation has to tell.
     pub(super) fn take_events(&mut self, jobs: &mut Vec<Job>, wakes: &mut Vec<Waker>) {
+        wakes.append(&mut self.senders); // whatever has happened may have made room
         while let Some(event) = self.machine.as_mut().and_then(machine::Client::poll_event) {
             match event {
                 Event::KeyOffered => jobs.push(Job::Judge),
@@ -210,10 +232,18 @@ impl Core {
                 }
                 Event::Question { key, question, user } => jobs.push(Job::Answer { key, question, user }),
                 Event::QuestionDeclined { question, reason: Declined::WouldLeak } => {
-                    tracing::warn!(?question, "declined to answer over a connection that is not secured");
+                    if let Some(times) = DECLINED.times(now()) {
+                        tracing::warn!(
+                            ?question,
+                            times,
+                            "declined to answer over a connection that is not secured"
+                        );
+                    }
                 }
                 Event::QuestionDeclined { question, reason } => {
-                    tracing::warn!(?question, ?reason, "declined to answer");
+                    if let Some(times) = DECLINED.times(now()) {
+                        tracing::warn!(?question, ?reason, times, "declined to answer");
+                    }
                 }
                 Event::QuestionExpired { .. } => {
                     tracing::info!("nobody answered the daemon's question in time");

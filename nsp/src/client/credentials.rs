@@ -10,7 +10,7 @@ use crate::secret::{Password, Proof, Token};
 ///
 /// The daemon asks for a token or a password when a service does something that only a certain user may do. It names the user, who is the
 /// owner of the activity. Answers may take their time, a person may have to type; the daemon waits for up to three minutes, and
-/// calls of this client's that wait for the same should have a deadline that allows for it.
+/// calls of this client's that wait for the same should have a deadline that allows for it. An answer that takes longer is dropped.
 ///
 /// Nothing is asked of an implementation over a connection that others could read: such questions are declined before.
 pub trait Credentials: Send + Sync + 'static {

@@ -6,6 +6,8 @@ use std::task::{Context, Poll};
 use futures_core::future::BoxFuture;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use nossock::Seldom;
+use tokio::time::timeout;
 
 use super::core::{Core, Job};
 use super::credentials::Told;
@@ -25,6 +27,9 @@ const TURNS: usize = 64;
 
 /// Messages that are handled under one lock.
 const BATCH: usize = 64;
+
+/// Bytes in them; the last one comes on top. Sixty-four of the largest would be as many megabytes, for whoever sends them.
+const BATCH_BYTES: usize = 256 * 1024;
 
 /// Bytes that the carrier is given at most, on top of one message.
 const MOST_QUEUED: usize = 256 * 1024;
@@ -114,7 +119,10 @@ impl Driver {
         for message in self.sending.drain(..) {
             // Sizes were looked at before; what is refused here is one answer to the daemon, and it goes without.
             if let Err(error) = self.carrier.start_send(message) {
-                tracing::warn!(%error, "a message does not fit the connection");
+                static TOO_LARGE: Seldom = Seldom::new();
+                if let Some(times) = TOO_LARGE.times(now()) {
+                    tracing::warn!(%error, times, "a message does not fit the connection");
+                }
             }
         }
         self.begin_jobs();
@@ -139,9 +147,13 @@ impl Driver {
 
     /// Takes what has arrived; gives the end, if that has come.
     fn receive(&mut self, cx: &mut Context<'_>) -> Option<CarrierEnd> {
-        while self.received.len() < BATCH {
+        let mut bytes = 0;
+        while self.received.len() < BATCH && bytes < BATCH_BYTES {
             match self.carrier.poll_receive(cx) {
-                Poll::Ready(Ok(incoming)) => self.received.push(incoming),
+                Poll::Ready(Ok(incoming)) => {
+                    bytes += incoming.len();
+                    self.received.push(incoming);
+                }
                 Poll::Ready(Err(end)) => return Some(end),
                 Poll::Pending => break,
             }
@@ -190,13 +202,17 @@ impl Driver {
                 }
                 Job::Answer { key, question, user } => {
                     let credentials = Arc::clone(credentials);
+                    // After that it is declined: a prompt that stayed would be one more for each question of the daemon.
+                    let within = self.shared.settings.machine.question_timeout;
                     self.answering.push(Box::pin(async move {
                         let user = user.as_deref();
-                        let answer = match question {
-                            Question::Token => credentials.token(user).await.map(Proof::from),
-                            Question::Password => credentials.password(user).await.map(Proof::from),
+                        let answer = async {
+                            match question {
+                                Question::Token => credentials.token(user).await.map(Proof::from),
+                                Question::Password => credentials.password(user).await.map(Proof::from),
+                            }
                         };
-                        (key, answer)
+                        (key, timeout(within, answer).await.unwrap_or_default())
                     }));
                 }
                 Job::Notice { notice, open } => {

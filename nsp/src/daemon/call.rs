@@ -1,13 +1,40 @@
 //! What a handler is started with, before its arguments are taken out of it.
 
+use std::future::Future;
+
 use crate::machine::daemon::RequestKey;
 use crate::proto::{Data, EntityId, RawJson};
 
 use super::Entity;
 
 tokio::task_local! {
-    /// The call that a function works on, wherever it goes on: who closes the entity that has called closes it after the answer.
+    /// The call that a function works on, wherever it goes on: what it does to its own caller is done after the answer.
     pub(crate) static CURRENT: (EntityId, Option<RequestKey>);
+}
+
+/// Lets a future go on with the call that is worked on here, in whatever task it runs.
+///
+/// A function that closes the entity that has called it, or ends the access of its own caller, is answered before the cut. The daemon
+/// knows the function by its task; for what is spawned this says that it belongs to it. Outside of a function it changes nothing.
+///
+/// ```
+/// # async fn change_password() {}
+/// # async fn function() {
+/// // The change goes on even if the caller hangs up.
+/// let changed = tokio::spawn(nsp::daemon::in_this_call(change_password()));
+/// # let _ = changed.await; }
+/// ```
+///
+/// # Cancel safety
+/// That of the future.
+pub fn in_this_call<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let current = CURRENT.try_with(Clone::clone).ok();
+    async move {
+        match current {
+            Some(current) => CURRENT.scope(current, future).await,
+            None => future.await,
+        }
+    }
 }
 
 /// Something that an entity wants of its service.

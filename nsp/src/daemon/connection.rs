@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Instant;
 
-use nossock::Peer;
+use nossock::{Peer, Seldom};
 use tokio::sync::{Notify, oneshot};
 
 use super::outbox::{Made, Outbox, Overflow};
+use super::service::Runtime;
 use super::shared::Shared;
 use crate::authority::Origin;
 use crate::carrier::{Carrier, CarrierEnd, CarrierKind};
@@ -72,6 +73,8 @@ pub(crate) struct Connection {
     pub(crate) kind: CarrierKind,
     pub(crate) is_confidential: bool,
     pub(crate) weak_use: WeakUse,
+    /// The service of this daemon that is at the other end.
+    pub(crate) service: Option<Arc<Runtime>>,
     pub(crate) since: Instant,
     daemon: Weak<Shared>,
     /// Whoever waits for room in the outbox.
@@ -116,6 +119,8 @@ pub(crate) enum Command {
     },
     /// Say what is queued, and end.
     Close(EndReason),
+    /// End, because what the client has proved is void. A call of its own that has made it so is answered before.
+    Revoked { by: Option<RequestKey> },
     /// Take nothing new, finish what runs, and end.
     Drain { until: Instant },
     /// A service has looked at an entity.
@@ -146,6 +151,7 @@ impl Connection {
         id: ConnectionId,
         carrier: &dyn Carrier,
         weak_use: WeakUse,
+        service: Option<Arc<Runtime>>,
         machine: machine::Daemon,
         daemon: &Arc<Shared>,
     ) -> Self {
@@ -156,6 +162,7 @@ impl Connection {
             kind: carrier.kind(),
             is_confidential: carrier.is_confidential(),
             weak_use,
+            service,
             since: now(),
             daemon: Arc::downgrade(daemon),
             room: Notify::new(),
@@ -253,6 +260,9 @@ impl Connection {
     /// Dropping it leaves the question with the client; its answer is then thrown away.
     pub(crate) async fn ask(&self, question: Question, user: &str) -> Result<Option<Proof>, PushError> {
         let answer = self.with(|core| {
+            if core.is_closing {
+                return Err(PushError::NoEntity); // nobody is there to answer, nor to say that nobody did
+            }
             let key = core.machine.ask(question, user, now())?;
             let (sender, receiver) = oneshot::channel();
             core.questions.push((key, sender));
@@ -323,7 +333,12 @@ impl Core {
         }
         let bytes = push_bytes(push);
         if bytes > self.largest_push {
-            tracing::warn!(bytes, limit = self.largest_push, "an event is larger than a message may be");
+            // As often as there are entities to send it to.
+            static TOO_LARGE: Seldom = Seldom::new();
+            if let Some(times) = TOO_LARGE.times(now()) {
+                let limit = self.largest_push;
+                tracing::warn!(bytes, limit, times, "an event is larger than a message may be");
+            }
             return Pushed::Dropped;
         }
         let mut dropped = 0;

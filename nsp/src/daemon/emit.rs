@@ -13,6 +13,7 @@ use super::outbox::Overflow;
 use super::service::Runtime;
 use super::shared::Shared;
 use super::view::DaemonHandle;
+use crate::carrier::{Carrier, memory};
 use crate::machine::Filter;
 use crate::machine::entities::Field;
 use crate::proto::{Data, EntityId, RawJson, ca};
@@ -84,6 +85,43 @@ impl Emitter {
     pub fn entity(&self, id: &EntityId) -> Option<Entity> {
         let entity = self.daemon.upgrade()?.registry().handles.get(id).cloned()?;
         (entity.service() == self.service()).then_some(entity)
+    }
+
+    /// Connects to the daemon as this service, from inside the process, to call others: what comes back is a client's end of a new connection.
+    ///
+    /// What is opened over it for no owner is [known to be this service's](Entity::calling_service), because the daemon itself has made the connection.
+    /// A policy decides by what it says of the service. Whoever has an emitter of a service can speak for it, so it is not given away.
+    ///
+    /// ```
+    /// use nsp::client::Client;
+    /// use nsp::daemon::{Daemon, Emitter, Entity, Fail, Service};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let clock = Service::new("Clock").function("now", async |caller: Entity| {
+    ///     format!("noon, {}", caller.calling_service().unwrap_or("whoever you are"))
+    /// });
+    /// let diary = Service::new("Diary").function("write", async |diary: Emitter| -> Result<String, Fail> {
+    ///     let clock = Client::over(diary.connect_local()).activity("Clock").open().await?;
+    ///     Ok(clock.call("now", &()).await?)
+    /// });
+    /// let daemon = Daemon::builder().service(clock).service(diary).bind().await?;
+    /// let client = Client::over(daemon.handle().connect_local());
+    /// let diary = client.activity("Diary").open().await?;
+    /// assert_eq!(diary.call::<String>("write", &()).await?, "noon, Diary");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// A service that calls often keeps one client: it can be made in [`on_start`](super::Service::on_start) already. Where the daemon is gone, the
+    /// connection is at its end.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn connect_local(&self) -> Box<dyn Carrier> {
+        match self.daemon.upgrade() {
+            Some(daemon) => daemon.connect_local(Some(Arc::clone(&self.service))),
+            None => Box::new(memory().0),
+        }
     }
 
     /// The daemon, as long as it lives.

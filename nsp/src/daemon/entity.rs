@@ -174,6 +174,16 @@ impl Entity {
         self.0.mode == Mode::Daemon && self.0.trusted_daemon
     }
 
+    /// The service of this daemon that calls, if one does so for itself: over a connection [of its own](Emitter::connect_local), and for no
+    /// [owner](Self::claimed_owner). The daemon has made that connection, so nothing of it is a claim.
+    ///
+    /// What a service opens for a user is that user's, who has to prove it as everybody.
+    #[must_use]
+    pub fn calling_service(&self) -> Option<&str> {
+        let service = self.0.connection.service.as_ref()?;
+        self.0.owner.as_ref().is_none_or(|owner| owner.is_empty()).then_some(&*service.name)
+    }
+
     /// The address that it really comes from.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {

@@ -142,6 +142,8 @@ pub struct Caller {
     pub is_confidential: bool,
     /// What the key of SP is worth, if there is one.
     pub strength: Option<Strength>,
+    /// The service of this daemon that has made the connection; see [`Entity::calling_service`] for when it speaks for itself.
+    pub service: Option<String>,
 }
 
 impl Caller {
@@ -151,6 +153,7 @@ impl Caller {
             carrier: connection.kind,
             is_confidential: connection.is_confidential,
             strength: connection.strength(),
+            service: connection.service.as_ref().map(|service| service.name.to_string()),
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::call::{Call, CallKind};
-use super::entity::{Entity, User};
+use super::entity::{ClaimedOwner, Entity};
 use super::fail::{Fail, code};
-use super::shared::Shared;
+use super::proof::Standing;
 use crate::authority::{Access, Action, Answer, Authority, Permission, Shows};
 use crate::machine::check::Demand;
 use crate::machine::daemon::Gift;
@@ -60,17 +60,19 @@ impl Guard {
 
     /// What can be said without waiting for anybody; `None` when that is not enough.
     fn admit_now(&self, call: &Call) -> Option<Result<Shown, Fail>> {
-        if self.demand.is_some_and(|demand| call.entity.prove_now(demand).is_none()) {
+        let Some(daemon) = call.entity.daemon() else { return Some(Err(gone())) };
+        let standing = call.entity.standing(&daemon);
+        let shows = |demand| matches!(&standing, Standing::Proved(proof) if proof.shows(demand));
+        if !self.demand.is_none_or(shows) {
             return None;
         }
         let Some(action) = self.action else { return Some(Ok(Shown(None))) };
-        let Some(daemon) = call.entity.daemon() else { return Some(Err(gone())) };
-        let (user, is_stale) = match known_user(&call.entity, &daemon) {
+        let (user, is_stale) = match known_user(&call.entity, &standing) {
             Ok(user) => (user, false),
             // It was proved, and too long ago. What anybody may needs no proof, so nobody is asked for one.
             Err(Stale) => (None, true),
         };
-        let permission = permission_now(&*daemon.authority, call, action, user.as_deref())?;
+        let permission = permission_now(&*daemon.authority, call, action, user)?;
         match permission {
             Permission::Granted { shows: None } => Some(Ok(Shown(None))),
             _ if is_stale => None,
@@ -86,13 +88,18 @@ impl Guard {
             call.entity.prove(demand).await?;
         }
         let Some(action) = self.action else { return Ok(Shown(None)) };
-        let user = match known_user(&call.entity, &daemon) {
+        let standing = call.entity.standing(&daemon);
+        let proved;
+        let user = match known_user(&call.entity, &standing) {
             Ok(user) => user,
             // It may still hold, and counts for nothing if it does not.
-            Err(Stale) => call.entity.prove(Demand::Token).await.ok().and_then(|passed| passed.user),
+            Err(Stale) => {
+                proved = call.entity.prove(Demand::Token).await.ok().and_then(|passed| passed.user);
+                proved.as_deref()
+            }
         };
         let authority = &*daemon.authority;
-        match ask(authority, call, action, user.as_deref()).await? {
+        match ask(authority, call, action, user).await? {
             Permission::Granted { shows } => return Ok(Shown(shows)),
             Permission::Denied if user.is_some() || call.entity.claimed_owner().is_none() => {
                 return Err(Fail::forbidden());
@@ -166,7 +173,10 @@ fn settled(ours: Permission, theirs: Permission) -> Result<Permission, (Permissi
 }
 
 fn access<'a>(call: &'a Call, action: Action, user: Option<&'a str>) -> Access<'a> {
-    let access = Access::new(user, action, call.service());
+    let mut access = Access::new(user, action, call.service());
+    if let Some(service) = call.entity.calling_service() {
+        access = access.calling_service(service);
+    }
     match call.kind {
         CallKind::Function | CallKind::BlobFunction => access.name(&call.name),
         _ => access,
@@ -177,15 +187,14 @@ fn access<'a>(call: &'a Call, action: Action, user: Option<&'a str>) -> Access<'
 struct Stale;
 
 /// For whom an entity may be taken: the user that it has proved, or, from a trusted daemon, whom it says.
-fn known_user(entity: &Entity, daemon: &Shared) -> Result<Option<User>, Stale> {
+fn known_user<'a>(entity: &'a Entity, standing: &'a Standing) -> Result<Option<&'a str>, Stale> {
     if entity.is_trusted_daemon() {
-        return Ok(entity.claimed_owner().map(|owner| User::new(owner.unproved())));
+        return Ok(entity.claimed_owner().map(ClaimedOwner::unproved));
     }
-    let Some(remembered) = entity.remembered() else { return Ok(None) };
-    if remembered.holds(daemon.authority.epoch(), super::connection::now()) {
-        Ok(Some(remembered.user.clone()))
-    } else {
-        Err(Stale)
+    match standing {
+        Standing::Nobody => Ok(None),
+        Standing::Proved(proof) => Ok(Some(&proof.user)),
+        Standing::Stale => Err(Stale),
     }
 }
 

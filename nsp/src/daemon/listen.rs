@@ -7,7 +7,7 @@ use nossock::transport::tls::ServerTls;
 use tokio::task::JoinSet;
 
 use super::builder::BindError;
-use super::connection::WeakUse;
+use super::connection::{WeakUse, now};
 use super::driver::Terms;
 use super::limits::Limits;
 use super::seats::Seat;
@@ -122,7 +122,7 @@ impl Listen {
             Some(key) => SpPolicy::Required { key: Arc::clone(key), weak: self.weak_seeds, timeout: SP_TIME },
             None => SpPolicy::Off,
         };
-        Terms { sp, weak_use: self.weak_use, text: self.text }
+        Terms { sp, weak_use: self.weak_use, text: self.text, service: None }
     }
 }
 
@@ -182,7 +182,9 @@ impl Door {
             let address = arriving.peer().address.map(|address| address.ip());
             let Some(seat) = Seat::take(&daemon, address, Some(permit)) else {
                 Totals::add(&daemon.totals.refused);
-                tracing::warn!(peer = %arriving.peer(), "too many connections of one address");
+                if let Some(times) = daemon.seats.crowded.times(now()) {
+                    tracing::warn!(peer = %arriving.peer(), times, "too many connections of one address");
+                }
                 continue;
             };
             let admission = admit(arriving, self.terms.clone(), Arc::clone(&daemon), seat);

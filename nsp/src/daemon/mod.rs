@@ -24,7 +24,7 @@
 //! does one that sends too much.
 //!
 //! **Who may do what** is the [`Authority`](crate::authority::Authority)'s to say. It is asked when an entity comes, calls, or sends; who claims an owner is
-//! asked to prove it when it would not get in otherwise. Where it is up to the owner of a thing, the service [tells](Service::owner_of) whose it is. A [secure function](Service::secure_function) demands a superuser, whatever the policy.
+//! asked to prove it when it would not get in otherwise. A service may call another one [as itself](Emitter::connect_local). Where it is up to the owner of a thing, the service [tells](Service::owner_of) whose it is. A [secure function](Service::secure_function) demands a superuser, whatever the policy.
 //!
 //! ```text
 //!  Daemon ── Service ── Function, Hook ── FromCall: Json, Blob, Entity, …        service, handler, extract
@@ -59,7 +59,7 @@ mod tests;
 mod view;
 
 pub use builder::{BindError, Daemon, DaemonBuilder, Drained};
-pub use call::{Call, CallKind};
+pub use call::{Call, CallKind, in_this_call};
 pub use connection::{EndReason, WeakUse};
 pub use custom::CustomCall;
 pub use discovery::DISCOVERY;

@@ -12,16 +12,17 @@ use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
 
-use super::connection::{EndReason, Secret, now};
+use super::call::CURRENT;
+use super::connection::{Command, Secret, now};
 use super::entity::{Entity, User};
 use super::fail::{Fail, code, of_denied};
 use super::shared::Shared;
 use crate::authority::{Denied, Proved, Revoked, RevokedToken};
 use crate::machine::check::{Check, Demand, Step, Subject, Verdict};
+use crate::machine::daemon::PushError;
+use crate::proto::EntityId;
 use crate::proto::au::Notice;
 use crate::secret::Token;
-
-use super::connection::Command;
 
 /// What an entity has proved, and what the authority has said about it.
 #[derive(Debug)]
@@ -38,6 +39,27 @@ impl Remembered {
     pub(crate) fn holds(&self, epoch: u64, now: Instant) -> bool {
         self.epoch == epoch && now < self.until
     }
+
+    /// Whether it is what is demanded. A password is demanded anew each time.
+    pub(crate) fn shows(&self, demand: Demand) -> bool {
+        self.token.is_some()
+            && match demand {
+                Demand::Token => true,
+                Demand::Superuser => self.is_superuser,
+                Demand::Password => false,
+            }
+    }
+}
+
+/// What is known of an entity without asking anybody. It is looked at once a call.
+#[derive(Debug)]
+pub(crate) enum Standing {
+    /// It has proved nothing.
+    Nobody,
+    /// It has, too long ago, or something was revoked since.
+    Stale,
+    /// This holds.
+    Proved(Arc<Remembered>),
 }
 
 /// What a proof has shown.
@@ -114,17 +136,19 @@ impl Entity {
 
     /// What can be said without asking anybody.
     pub(crate) fn prove_now(&self, demand: Demand) -> Option<Passed> {
-        let wanted = match demand {
-            Demand::Token => false,
-            Demand::Superuser => true,
-            Demand::Password => return None,
-        };
-        let remembered = self.remembered()?;
-        let epoch = self.daemon()?.authority.epoch();
-        let holds = remembered.token.is_some()
-            && (remembered.is_superuser || !wanted)
-            && remembered.holds(epoch, now());
-        holds.then(|| Passed { user: Some(remembered.user.clone()) })
+        let Standing::Proved(remembered) = self.standing(&*self.daemon()?) else { return None };
+        remembered.shows(demand).then(|| Passed { user: Some(remembered.user.clone()) })
+    }
+
+    /// What is known of it now.
+    pub(crate) fn standing(&self, daemon: &Shared) -> Standing {
+        match self.remembered() {
+            None => Standing::Nobody,
+            Some(remembered) if remembered.holds(daemon.authority.epoch(), now()) => {
+                Standing::Proved(remembered)
+            }
+            Some(_) => Standing::Stale,
+        }
     }
 
     async fn prove_by_asking(&self, demand: Demand) -> Result<Passed, ProveError> {
@@ -212,7 +236,10 @@ impl Entity {
                 Step::Ask { question, user } => {
                     let answer = connection.ask(question, &user).await;
                     why = ProveError::Declined;
-                    check.answered(answer.map_err(|_| ProveError::TooManyQuestions)?)
+                    check.answered(answer.map_err(|error| match error {
+                        PushError::NoEntity => ProveError::Gone,
+                        _ => ProveError::TooManyQuestions,
+                    })?)
                 }
                 Step::JudgeToken { user, token } => {
                     let judged = authority.judge_token(&user, &token, origin).await;
@@ -309,8 +336,12 @@ pub(crate) fn revoke(daemon: &Shared, revoked: &Revoked) {
     if !concerned.is_empty() {
         tracing::info!(user = %user.escape_debug(), entities = concerned.len(), "access was revoked");
     }
+    let current = CURRENT.try_with(|(entity, key)| Some((entity.clone(), (*key)?))).ok().flatten();
     for entity in concerned {
-        entity.0.connection.command(Command::Close(EndReason::Revoked));
+        let connection = &entity.0.connection;
+        let is_theirs = |caller: &EntityId| connection.lock().machine.has(caller);
+        let by = current.as_ref().filter(|(caller, _)| is_theirs(caller)).map(|(_, key)| *key);
+        connection.command(Command::Revoked { by });
     }
 }
 

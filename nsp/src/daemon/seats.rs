@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use nossock::Seldom;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::connection::now;
@@ -20,6 +21,8 @@ pub(crate) struct Seats {
     bucket: Mutex<Bucket>,
     per_address: usize,
     fresh_per_address: usize,
+    /// An address had too many.
+    pub(crate) crowded: Seldom,
 }
 
 /// The connections of one address.
@@ -49,6 +52,7 @@ impl Seats {
             bucket: Mutex::new(Bucket::new(limits.accept_rate, limits.accept_burst)),
             per_address: limits.connections_per_address,
             fresh_per_address: limits.fresh_per_address,
+            crowded: Seldom::new(),
         }
     }
 

@@ -215,7 +215,7 @@ async fn daemon() -> Daemon {
 fn terms(weak_use: WeakUse) -> Terms {
     let key = Arc::new(ServerKey::generate().unwrap());
     let sp = SpPolicy::Required { key, weak: WeakSeeds::Allow, timeout: Duration::from_secs(10) };
-    Terms { sp, weak_use, text: None }
+    Terms { sp, weak_use, ..Terms::default() }
 }
 
 const FAR: [u8; 4] = [192, 0, 2, 7];

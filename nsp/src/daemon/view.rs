@@ -12,6 +12,7 @@ use super::driver::{Driver, Terms};
 use super::entity::{Entity, User};
 use super::manifest::Manifest;
 use super::seats::Seat;
+use super::service::Runtime;
 use super::shared::{Closed, Shared, Stats, Totals};
 use crate::carrier::{Carrier, CarrierKind, memory};
 use crate::machine::Filter;
@@ -75,15 +76,14 @@ impl DaemonHandle {
     /// Connects from inside this process: what comes back is a client's end of a new connection.
     ///
     /// It can be called before the daemon serves, and counts against no limit of connections, for nobody from outside can make any. What it asks
-    /// for is judged as anything else is.
+    /// for is judged as anything else is: it is nobody until it proves to be a user. A service that calls another one does so as itself, by
+    /// [`Emitter::connect_local`](super::Emitter::connect_local).
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn connect_local(&self) -> Box<dyn Carrier> {
-        let (theirs, ours) = memory(); // a daemon that stops drops ours, and theirs is at its end
-        self.accept(ours);
-        Box::new(theirs)
+        self.shared.connect_local(None)
     }
 
     /// Serves a connection that somebody else has accepted, by a carrier of the user's own, without SP. `false` if its address has too many
@@ -92,13 +92,7 @@ impl DaemonHandle {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn accept(&self, carrier: impl Carrier) -> bool {
-        if self.shared.is_draining() {
-            return false;
-        }
-        let address = carrier.peer().address.map(|address| address.ip());
-        let Some(seat) = Seat::take(&self.shared, address, None) else { return false };
-        self.shared.serve(Box::new(carrier), Terms::default(), seat);
-        true
+        self.shared.accept(Box::new(carrier), Terms::default())
     }
 
     /// Presents another certificate from the next handshake on, at every listener that has TLS. Connections that are open stay as they are.
@@ -188,6 +182,23 @@ impl fmt::Debug for DaemonHandle {
 }
 
 impl Shared {
+    /// A client's end of a new connection inside this process, at which this service is.
+    pub(super) fn connect_local(self: &Arc<Self>, service: Option<Arc<Runtime>>) -> Box<dyn Carrier> {
+        let (theirs, ours) = memory(); // a daemon that stops drops ours, and theirs is at its end
+        self.accept(Box::new(ours), Terms { service, ..Terms::default() });
+        Box::new(theirs)
+    }
+
+    fn accept(self: &Arc<Self>, carrier: Box<dyn Carrier>, terms: Terms) -> bool {
+        if self.is_draining() {
+            return false;
+        }
+        let address = carrier.peer().address.map(|address| address.ip());
+        let Some(seat) = Seat::take(self, address, None) else { return false };
+        self.serve(carrier, terms, seat);
+        true
+    }
+
     /// Runs a connection in a task of its own.
     pub(crate) fn serve(self: &Arc<Self>, carrier: Box<dyn Carrier>, terms: Terms, seat: Seat) {
         let driver = Box::new(Driver::new(carrier, terms, Arc::clone(self), seat));

@@ -51,6 +51,16 @@ pub enum Incoming {
     Sealed(Bytes),
 }
 
+impl Incoming {
+    /// Bytes that it keeps, without whatever a carrier adds.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Message(message) | Self::Sealed(message) => message.len(),
+            Self::Packet(packet) => packet.payload.len(),
+        }
+    }
+}
+
 impl From<Received> for Incoming {
     fn from(received: Received) -> Self {
         match received {
@@ -128,6 +138,12 @@ pub enum Ignored {
         method: Method,
         /// The leg of the packet.
         leg: Leg,
+    },
+    /// More of it waits than is kept. It was refused all the same.
+    #[error("too many {method} questions at once")]
+    TooMany {
+        /// The method of the packet.
+        method: Method,
     },
     /// It came before SP was done.
     #[error("{method}{leg} before the connection is secured")]

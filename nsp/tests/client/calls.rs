@@ -254,3 +254,122 @@ async fn large_calls_side_by_side_are_all_answered() {
         assert_eq!(answer.unwrap().1.to::<u8>().unwrap(), n);
     }
 }
+
+/// Counts prompts that are open.
+struct Prompts(Arc<AtomicUsize>);
+
+struct Prompt(Arc<AtomicUsize>);
+
+impl Drop for Prompt {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Credentials for Prompts {
+    fn token<'a>(&'a self, _: Option<&'a str>) -> Answer<'a, Option<Token>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let prompt = Prompt(Arc::clone(&self.0));
+        Answer::later(async move {
+            let _open = prompt;
+            std::future::pending().await
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn prompt_that_nobody_answers_is_closed_with_its_question() {
+    let open = Arc::<AtomicUsize>::default();
+    let (carrier, _) = in_memory(daemon::Config::default());
+    let client = Client::connect("nsp://unused:1").credentials(Prompts(Arc::clone(&open))).over(carrier);
+    let test = client.activity("Test").owner("ann").open().await.unwrap();
+    let test = test.within(Duration::from_secs(1000));
+    for _ in 0..3 {
+        let answer: String = test.call("Ask", &()).await.unwrap();
+        assert_eq!(answer, "declined");
+        assert_eq!(open.load(Ordering::Relaxed), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sends_wait_for_those_that_were_given_up_to_be_acknowledged() {
+    let (carrier, _) = in_memory(daemon::Config::default());
+    let held = Arc::<AtomicUsize>::default();
+    let carrier = Held { inner: carrier, held: Arc::clone(&held), kept: Vec::new() };
+    let mut limits = machine::Limits::default();
+    limits.calls = 3;
+    let client = Client::connect("nsp://unused:1").most(limits).over(Box::new(carrier));
+    let test = client.activity("Test").open().await.unwrap();
+    test.send(&0).await.unwrap();
+
+    held.store(1, Ordering::Relaxed);
+    for n in 0..3 {
+        let error = test.within(Duration::from_secs(1)).send(&n).await.unwrap_err();
+        assert!(matches!(error, CallError::Timeout(_)), "{error}");
+    }
+    // None has been acknowledged: the next one waits, and no longer than it may.
+    let start = Instant::now();
+    let error = test.within(Duration::from_secs(2)).send(&3).await.unwrap_err();
+    assert!(matches!(error, CallError::Timeout(after) if after.as_secs() == 2), "{error}");
+    assert_eq!(start.elapsed().as_secs(), 2);
+    assert_eq!(test.call::<u8>("Echo", &4).await.unwrap(), 4, "calls have ids, and need not wait");
+
+    let waiting = tokio::spawn({
+        let test = test.clone();
+        async move { test.send(&5).await }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!waiting.is_finished());
+    held.store(0, Ordering::Relaxed);
+    assert_eq!(test.call::<u8>("Echo", &6).await.unwrap(), 6);
+    waiting.await.unwrap().unwrap();
+}
+
+/// Keeps acknowledgements of sends back for a while.
+#[derive(Debug)]
+struct Held {
+    inner: Box<dyn Carrier>,
+    held: Arc<AtomicUsize>,
+    kept: Vec<Incoming>,
+}
+
+impl Carrier for Held {
+    fn kind(&self) -> CarrierKind {
+        self.inner.kind()
+    }
+    fn peer(&self) -> &Who {
+        self.inner.peer()
+    }
+    fn is_confidential(&self) -> bool {
+        self.inner.is_confidential()
+    }
+    fn limit_message(&mut self, bytes: usize) {
+        self.inner.limit_message(bytes);
+    }
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, CarrierEnd>> {
+        let held = self.held.load(Ordering::Relaxed) > 0;
+        if !held && !self.kept.is_empty() {
+            return Poll::Ready(Ok(self.kept.remove(0)));
+        }
+        loop {
+            let incoming = std::task::ready!(self.inner.poll_receive(cx))?;
+            let is_sent = matches!(&incoming, Incoming::Packet(packet) if packet.payload.json.windows(4).any(|at| at == b"\"SS\""));
+            if !(held && is_sent) {
+                return Poll::Ready(Ok(incoming));
+            }
+            self.kept.push(incoming);
+        }
+    }
+    fn start_send(&mut self, message: Outgoing) -> Result<(), EncodeError> {
+        self.inner.start_send(message)
+    }
+    fn queued(&self) -> usize {
+        self.inner.queued()
+    }
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CarrierEnd>> {
+        self.inner.poll_flush(cx)
+    }
+    fn poll_close(&mut self, cx: &mut Context<'_>, reason: &Farewell) -> Poll<()> {
+        self.inner.poll_close(cx, reason)
+    }
+}

@@ -27,7 +27,7 @@ pub(crate) struct Book {
     pub(crate) is_throttled: AtomicBool,
 }
 
-/// Who may what: user, action, function.
+/// Who may what: user, or `service NAME`; action, function.
 pub(crate) type Rules = fn(Option<&str>, Action, Option<&str>) -> Permission;
 
 impl Book {
@@ -130,7 +130,10 @@ impl Authority for Book {
 
     fn permits<'a>(&'a self, access: &'a Access<'a>) -> Answer<'a, Permission> {
         let rules = *self.rules.lock().unwrap();
-        Answer::now(rules.map_or(granted(), |rules| rules(access.user, access.action, access.name)))
+        assert!(access.user.is_none() || access.calling_service.is_none(), "it is one or the other");
+        let service = access.calling_service.map(|service| format!("service {service}"));
+        let who = access.user.or(service.as_deref());
+        Answer::now(rules.map_or(granted(), |rules| rules(who, access.action, access.name)))
     }
 
     fn epoch(&self) -> u64 {

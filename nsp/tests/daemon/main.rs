@@ -7,10 +7,13 @@ mod emits;
 mod entities;
 mod functions;
 mod life;
+mod own_end;
 mod proofs;
 #[allow(dead_code, reason = "each story uses its own part of it")]
 mod raw;
 mod rows;
+mod services;
+mod slow;
 mod sockets;
 #[allow(dead_code, reason = "each story uses its own part of it")]
 mod wire;

@@ -112,6 +112,43 @@ fn entities_and_tokens_in_the_making_are_limited() {
     );
 }
 
+/// They carry no id, so one without an answer would shift all that follow.
+#[test]
+fn tokens_beyond_all_limits_are_refused_in_their_turn_and_then_the_connection_ends() {
+    let mut config = daemon::Config::default();
+    (config.limits.logins, config.limits.requests, config.limits.faults) = (1, 3, 2);
+    let mut pair = Pair::new(clear_client(), config);
+    let ask = |n: u32| {
+        let request = gt::Request { user: format!("u{n}"), password: Some(Password::new("x")) };
+        Incoming::Packet(request.encode())
+    };
+    for n in 0..5 {
+        pair.daemon.receive(ask(n), pair.now).unwrap();
+    }
+    let too_many = |event: &&daemon::Event| {
+        matches!(event, daemon::Event::Ignored(Ignored::TooMany { method: nsp::proto::Method::Gt }))
+    };
+    let events = pair.daemon_events();
+    assert_eq!(events.iter().filter(too_many).count(), 2);
+    let offence = pair.daemon.receive(ask(5), pair.now).unwrap_err();
+    assert!(matches!(offence, Offence::TooManyFaults { count: 3, .. }), "{offence}");
+    let key = events.into_iter().find(|event| matches!(event, daemon::Event::Token { .. })).map(token_key);
+    pair.daemon.token(key.unwrap(), Some(Token::new("t0")));
+    let refused = |n| format!(r#"{{"u":"u{n}","s":"Fail"}}"#);
+    let nameless = r#"{"s":"Fail"}"#.to_owned();
+    assert_eq!(
+        tokens(&mut pair),
+        [
+            r#"{"t":"t0","u":"u0","s":"OK"}"#.to_owned(),
+            refused(1),
+            refused(2),
+            nameless.clone(),
+            nameless.clone(),
+            nameless
+        ]
+    );
+}
+
 fn token_key(event: daemon::Event) -> daemon::RequestKey {
     match event {
         daemon::Event::Token { key, .. } => key,

@@ -1,9 +1,10 @@
-//! A server in a process of its own, for stories that look at its memory and at its file descriptors; and connections that
-//! say nothing, as many as a process may have.
+//! A server or a client in a process of its own, for stories that look at its memory and at its file descriptors; and connections
+//! that say nothing, as many as a process may have.
 //!
 //! ```text
 //! victim serve tcp|tls DIRECTORY   prints its port, serves until its input ends
 //! victim nsp DIRECTORY             prints the ports of nsp, ws, noservice, noservice with SP, and nsps; serves until its input ends
+//! victim nsp-client URL            prints `open`, calls `tick` again and again, until its input ends
 //! victim silent COUNT PORT         prints how many it has, keeps them until its input ends
 //! ```
 #![allow(clippy::unwrap_used, reason = "a story's helper fails by panicking")]
@@ -15,7 +16,9 @@ use std::time::Duration;
 
 use nossock::transport::tls::{Identity, ServerTls};
 use nossock::{Config, Json, Limits, Router, Server, ServerLimits};
-use nsp::daemon::{self, Daemon, Emitter, Entity, Fail, Listen, Overflow, Service};
+use nsp::carrier;
+use nsp::client::{Ask, Client};
+use nsp::daemon::{self, Daemon, Demand, Emitter, Entity, Fail, Listen, Overflow, Service};
 use nsp::secure::ServerKey;
 use nsp_auth::password::Cost;
 use nsp_auth::user::Username;
@@ -33,6 +36,7 @@ async fn main() {
     match arguments[..] {
         ["serve", scheme, directory] => serve(scheme, directory).await,
         ["nsp", directory] => nsp(directory).await,
+        ["nsp-client", url] => nsp_client(url).await,
         ["silent", count, port] => silent(count.parse().unwrap(), port.parse().unwrap()).await,
         _ => panic!("no such mode: {arguments:?}"),
     }
@@ -97,6 +101,11 @@ async fn nsp(directory: &str) {
     let service = Service::new("Victim")
         .function("echo", async |daemon::Json(value): daemon::Json<serde_json::Value>| value)
         .function("never", async || std::future::pending::<()>().await)
+        .function("ask", async |entity: Entity| -> Result<(), Fail> {
+            entity.prove(Demand::Token).await?;
+            Ok(())
+        })
+        .on_data(async || std::future::pending::<()>().await)
         .function("slow", async |entity: Entity| -> Result<(), Fail> { Ok(entity.join("slow")?) })
         .function(
             "flood",
@@ -140,4 +149,30 @@ async fn nsp(directory: &str) {
         daemon.addresses().iter().map(|address| address.port().unwrap().to_string()).collect();
     println!("{}", ports.join(" "));
     daemon.serve_until(until_input_ends()).await;
+}
+
+async fn nsp_client(url: &str) {
+    // Short enough for a story; the sizes are those that everybody gets.
+    let limits = carrier::Limits { write_stall: Duration::from_secs(3), ..carrier::Limits::default() };
+    // Whoever is asked has gone for a coffee.
+    let nobody = Ask::new(|_, _| std::future::pending());
+    let connector = Client::connect(url).limits(limits).credentials(nobody).no_reconnect();
+    let client = connector.connect().await.unwrap();
+    let activity = client.activity("Victim").open().await.unwrap();
+    // They are there, and nobody reads them.
+    let _unread = (activity.events::<u64>("flood"), activity.happenings());
+    println!("open");
+    let ticking = async {
+        let mut n = 0_u64;
+        while activity.call::<u64>("tick", &n).await.is_ok_and(|answer| answer == n) {
+            n += 1;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Not gone before its memory is looked at.
+        until_input_ends().await;
+    };
+    tokio::select! {
+        () = ticking => {}
+        () = until_input_ends() => {}
+    }
 }

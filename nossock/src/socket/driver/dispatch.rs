@@ -13,7 +13,7 @@ use super::super::memory;
 use super::super::message::{Message, RecvError, Refused, Responder};
 use super::super::shared::{On, now, wake};
 use super::start::{Ended, start};
-use super::{AssertUnwindSafe, Driver, catch_unwind};
+use super::{AssertUnwindSafe, Driver, Work, catch_unwind};
 use crate::router::{HandlerError, Route};
 use crate::session::{CloseReason, Phase, Reject, RejectCode, RequestName};
 use crate::wire::{Frame, FrameRef, Head, Kind, Name, Next};
@@ -191,14 +191,14 @@ impl<T> Driver<T> {
     /// Stops working on a request that the peer no longer waits for.
     fn cancel(&mut self, id: &str) {
         let running =
-            self.running.as_ref().and_then(|running| running.ids.iter().find(|(own, _)| **own == *id));
+            self.running.as_ref().and_then(|running| running.requests.iter().find(|work| *work.id == *id));
         let waiting = self.requests.iter().position(|m| m.responder.as_ref().is_some_and(|r| r.id() == id));
         if running.is_none() && waiting.is_none() {
             return;
         }
         self.shared.lock().cancelled.push(id.into());
-        if let Some((_, task)) = running {
-            task.abort();
+        if let Some(work) = running {
+            work.task.abort();
         }
         if let Some(message) = waiting.and_then(|at| self.requests.remove(at)) {
             self.backlog_bytes -= message.cost();
@@ -321,7 +321,7 @@ impl<T> Driver<T> {
                 let task = running.tasks.spawn(async move {
                     let _ = future.await; // a request's future has answered by itself
                 });
-                running.ids.push((id, task));
+                running.requests.push(Work { name, id, task });
             }
             (Some(Started::Rejected(reject)), _) => self.report(&HandlerError::Rejected { name, reject }),
             (Some(Started::Failed(error)), _) => self.report(&HandlerError::Failed { name, error }),
@@ -359,26 +359,31 @@ impl<T> Driver<T> {
         let is_request = message.responder.is_some();
         let found =
             self.routes.as_ref().is_some_and(|routes| routes.find(&message.name, is_request).is_some());
-        if !found {
-            let name = message.name.clone();
-            if let Some(responder) = message.responder {
-                let text = format!("nobody handles `{name}` here");
-                responder.reject(&Reject::of(RejectCode::NoHandler, text));
-            }
-            self.report(&HandlerError::Unhandled { name });
+        // That nobody handles a request is an answer, too.
+        let answers = is_request && self.answers_held();
+        if !found && !answers {
+            self.unhandled(message);
             return;
         }
         self.backlog_bytes += message.cost();
         if is_request { self.requests.push_back(message) } else { self.messages.push_back(message) }
     }
 
-    /// Whether something that came earlier has to end first.
+    fn unhandled(&self, Message { name, responder, .. }: Message) {
+        if let Some(responder) = responder {
+            let text = format!("nobody handles `{name}` here");
+            responder.reject(&Reject::of(RejectCode::NoHandler, text));
+        }
+        self.report(&HandlerError::Unhandled { name });
+    }
+
+    /// Whether something that came earlier has to end first, or answers have to leave.
     fn must_wait(&self, is_request: bool) -> bool {
         if !is_request {
             return self.ordered.is_some();
         }
-        let running = self.running.as_ref().map_or(0, |running| running.ids.len());
-        running >= self.limits().requests_in || !self.requests.is_empty()
+        let running = self.running.as_ref().map_or(0, |running| running.requests.len());
+        running >= self.limits().requests_in || !self.requests.is_empty() || self.answers_held()
     }
 
     /// Goes on with the handlers that waited, and starts those that waited for them.
@@ -404,7 +409,7 @@ impl<T> Driver<T> {
             self.start_waiting(message, cx);
         }
         self.reap(cx);
-        while self.running.as_ref().map_or(0, |running| running.ids.len()) < self.limits().requests_in {
+        while self.may_start_request() {
             let Some(message) = self.requests.pop_front() else { break };
             self.backlog_bytes -= message.cost();
             self.start_waiting(message, cx);
@@ -414,35 +419,43 @@ impl<T> Driver<T> {
         }
     }
 
+    /// Whether a request that waits may be started.
+    pub(super) fn may_start_request(&self) -> bool {
+        let running = self.running.as_ref().map_or(0, |running| running.requests.len());
+        running < self.limits().requests_in && !self.answers_held()
+    }
+
     /// Forgets the tasks that have ended.
     fn reap(&mut self, cx: &mut Context<'_>) {
         let Some(running) = &mut self.running else { return };
-        let mut panicked = 0;
+        let mut panicked = Vec::new();
         while let Poll::Ready(Some(ended)) = running.tasks.poll_join_next_with_id(cx) {
             let id = match &ended {
                 Ok((id, ())) => *id,
                 Err(error) => error.id(),
             };
-            panicked += usize::from(ended.is_err_and(|error| error.is_panic()));
-            let at = running.ids.iter().position(|(_, task)| task.id() == id);
-            if let Some((id, _)) = at.map(|at| running.ids.swap_remove(at)) {
+            let at = running.requests.iter().position(|work| work.task.id() == id);
+            if let Some(Work { name, id, .. }) = at.map(|at| running.requests.swap_remove(at)) {
                 // It may have answered before it heard of being cancelled.
                 self.shared.lock().cancelled.retain(|cancelled| *cancelled != id);
+                if ended.is_err_and(|error| error.is_panic()) {
+                    panicked.push(name);
+                }
             }
         }
-        if running.ids.is_empty() {
+        if running.requests.is_empty() {
             self.running = None;
         }
-        for _ in 0..panicked {
-            let name = Name::new("").expect("an empty name is short");
+        for name in panicked {
             self.report(&HandlerError::Panicked { name });
         }
     }
 
     fn start_waiting(&mut self, message: Message, cx: &mut Context<'_>) {
+        let is_request = message.responder.is_some();
+        let found = self.routes.as_ref().and_then(|routes| routes.find(&message.name, is_request).cloned());
+        let Some(route) = found else { return self.unhandled(message) };
         let Message { name, body, responder } = message;
-        let found = self.routes.as_ref().and_then(|routes| routes.find(&name, responder.is_some()).cloned());
-        let Some(route) = found else { return };
         let tag = responder.map(Responder::into_tag);
         let (kind, bytes) = (body.kind(), body.into_bytes());
         let incoming = Incoming::owned(&name, kind, &bytes, &self.shared);

@@ -1,12 +1,16 @@
 //! Between two turns: what wakes a driver, and when it has to wake by itself.
 
+use std::future::Future as _;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use tokio::task::unconstrained;
+
 use super::super::memory;
-use super::super::shared::now;
+use super::super::shared::{On, now};
 use super::{Driver, SMALL_OUTPUT};
-use crate::session::{CloseReason, Phase, TimedOut, earlier};
+use crate::session::{CloseReason, Phase, TimedOut, after, earlier};
 
 /// When to sleep, as far as that depends on the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +23,8 @@ pub(super) enum When {
 impl<T> Driver<T> {
     /// When the driver itself has something due, at the earliest.
     fn next_timeout(&self) -> Option<Instant> {
-        let frame = self.frame_since.map(|since| since + self.frame_time());
-        let write = self.write_since.map(|since| since + self.limits().write_stall);
+        let frame = self.frame_since.map(|since| after(since, self.frame_time()));
+        let write = self.write_since.map(|since| after(since, self.limits().write_stall));
         earlier(frame, write)
     }
 
@@ -31,17 +35,21 @@ impl<T> Driver<T> {
     }
 
     fn timed_out(&mut self, now: Instant) -> Result<(), CloseReason> {
-        if self.write_since.is_some_and(|since| since + self.limits().write_stall <= now) {
+        if self.write_since.is_some_and(|since| after(since, self.limits().write_stall) <= now) {
             return Err(CloseReason::TimedOut(TimedOut::Write));
         }
-        if self.frame_since.is_some_and(|since| since + self.frame_time() <= now) {
+        if self.frame_since.is_some_and(|since| after(since, self.frame_time()) <= now) {
             self.frame_since = None;
             self.peer_ended(CloseReason::TimedOut(TimedOut::Frame));
         }
         self.shared.with(|core, wakes| {
+            if self.held {
+                core.session.heard(now); // it may have said much, and it is us who do not read
+            }
             wakes.extend(core.session.timed_out(&self.shared.config, now));
             if core.session.phase() > Phase::Draining {
                 wakes.extend(core.session.pending().close());
+                core.wake(On::Room, wakes); // there will be none
             }
         });
         Ok(())
@@ -50,14 +58,15 @@ impl<T> Driver<T> {
     /// Goes to sleep and sets the timer; ready when there is something to do after all.
     pub(super) fn poll_sleep(&mut self, cx: &mut Context<'_>, when: When) -> Result<Poll<()>, CloseReason> {
         let blocked = self.write_since.is_some();
+        let startable = !self.requests.is_empty() && self.may_start_request();
         let mut core = self.shared.lock();
         if when == When::Open && core.session.phase() != Phase::Open {
             return Ok(Poll::Ready(()));
         }
         let released = self.held
             && self.backlog_bytes < self.limits().receive_queue
-            && !core.is_held_back(&self.shared.config.limits);
-        if released || (core.session.has_output() && !blocked) {
+            && !core.is_held_back(&self.shared.config.limits, self.shared.by_hand);
+        if released || startable || (core.session.has_output() && !blocked) {
             return Ok(Poll::Ready(()));
         }
         if core.session.pending().wants_stamp() {
@@ -107,7 +116,9 @@ impl<T> Driver<T> {
         if stays && same_waker && !timer.is_elapsed() {
             return Poll::Pending; // it knows whom to wake
         }
-        ready!(timer.as_mut().poll(cx));
+        // Past tokio's budget for a turn: a timer that is put off because that is used up knows nobody to wake, and is
+        // taken for one that does as long as its time stays.
+        ready!(Pin::new(&mut unconstrained(timer.as_mut())).poll(cx));
         self.armed = None;
         Poll::Ready(())
     }
@@ -115,7 +126,7 @@ impl<T> Driver<T> {
     /// Wakes up; says whether to let other tasks go first: calls that were answered a moment ago are about to queue
     /// their next ones, and then all leave in one write.
     pub(super) fn wake_up(&mut self) -> bool {
-        let running = self.running.as_ref().map_or(0, |running| running.ids.len());
+        let running = self.running.as_ref().map_or(0, |running| running.requests.len());
         let mut core = self.shared.lock();
         core.awake = true;
         if core.session.pending().wants_stamp() {

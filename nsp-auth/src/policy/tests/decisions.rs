@@ -46,12 +46,20 @@ fn documented_policy_decides_as_the_table_says() {
     ] {
         assert_eq!(granted(&policy, &access), expected, "{access:?}");
     }
-    let mailer = Subject::service("NoMailer");
-    let access = call(None, "Notes", "get");
-    assert!(decide(&policy, &mailer, &access).is_granted());
-    assert!(!decide(&policy, &Subject::service("Else"), &access).is_granted());
-    let own = call(None, "Notes", "remove").owner("NoMailer");
-    assert!(!decide(&policy, &mailer, &own).is_granted(), "services own nothing");
+    // Services, as the daemon knows them.
+    for (access, service, expected) in [
+        (call(nobody, "Notes", "get"), "NoMailer", true),
+        (call(nobody, "Notes", "rename"), "NoMailer", false),
+        (call(nobody, "Notes", "remove").owner("NoMailer"), "NoMailer", false), // services own nothing
+        (call(nobody, "Notes", "profile"), "NoMailer", false),
+        (open(nobody, "Notes"), "NoMailer", true),
+        (call(nobody, "Notes", "get"), "Else", false),
+        (open(nobody, "Chat"), "Else", false), // not even what anybody may
+        (call(nobody, "Notes", "rename"), "alice", false), // she is no service
+    ] {
+        assert_eq!(granted(&policy, &access.calling_service(service)), expected, "{service}: {access:?}");
+        assert_eq!(decide(&policy, &Subject::service(service), &access).is_granted(), expected);
+    }
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn written(rules: &[Vec<Rule>]) -> String {
             writeln!(text, "]").unwrap();
         }
     }
-    text.push_str("[users]\nalice = 'r2'\nbobby = 'r1'\n[functions.'*']\ncreate = 'create'\nread = 'read'\nremove = 'delete'\n");
+    text.push_str("[users]\nalice = 'r2'\nbobby = 'r1'\n[services]\nbobby = 'r2'\n[functions.'*']\ncreate = 'create'\nread = 'read'\nremove = 'delete'\n");
     text
 }
 
@@ -61,11 +61,13 @@ fn matches(pattern: &str, text: &str) -> bool {
 
 /// Whether (a denial, a grant) applies.
 fn applying(rules: &[Vec<Rule>], access: &Access<'_>) -> (bool, bool) {
-    let roles: &[usize] = match access.user {
-        None => &[0],
-        Some("alice") => &[1, 2, 3],
-        Some("bobby") => &[1, 3],
-        Some(_) => &[3],
+    let roles: &[usize] = match (access.user, access.calling_service) {
+        (Some("alice"), _) => &[1, 2, 3],
+        (Some("bobby"), _) => &[1, 3],
+        (Some(_), _) => &[3],
+        (None, Some("bobby")) => &[1, 2],
+        (None, Some(_)) => &[],
+        (None, None) => &[0],
     };
     let function = if access.action == Action::Send { "@send" } else { access.name.unwrap_or("") };
     let verb = match function {
@@ -102,13 +104,17 @@ proptest! {
     ) {
         let policy = Policy::from_toml(&written(&rules)).unwrap();
         let policies = Policies::of(Policy::from_toml(&written(&rules)).unwrap());
-        for user in [None, Some("alice"), Some("bobby"), Some("carol")] {
+        let nobody = || Access::new(None, Action::Call, "");
+        let users = ["alice", "bobby", "carol"].map(|user| Access::new(Some(user), Action::Call, ""));
+        let services = ["bobby", "alice"].map(|service| nobody().calling_service(service));
+        for who in users.into_iter().chain(services).chain([nobody()]) {
             for action in [Action::Open, Action::Call, Action::Send] {
                 for service in ["A", "AB", "B", "C"] {
                     for name in [None, Some("create"), Some("read"), Some("rewrite"), Some("remove")] {
                         for owner in [None, Some("alice")] {
                             let name = name.filter(|_| action == Action::Call);
-                            let mut access = Access::new(user, action, service);
+                            let mut access = who;
+                            (access.action, access.service) = (action, service);
                             (access.name, access.owner) = (name, owner);
                             let subject = Subject::of(&access, &[]);
                             let decision = decide(&policy, &subject, &access);

@@ -211,7 +211,8 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lock");
     let beside = PathBuf::from(beside);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&beside);
+    // Whoever can open it can lock it, and keep the daemon from its users.
+    let file = for_its_owner().create(true).truncate(false).open(&beside);
     let file = file.map_err(|error| StoreError::io(path, &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -238,14 +239,19 @@ fn open(path: &Path, only_reads: bool) -> Result<Connection, StoreError> {
 
 /// Makes the file for its owner alone: it is enough to guess passwords by.
 fn create(path: &Path) -> Result<(), StoreError> {
-    let mut options = OpenOptions::new();
-    options.create_new(true).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
+    match for_its_owner().create_new(true).open(path) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(StoreError::io(path, &error)),
         _ => Ok(()),
     }
+}
+
+/// For writing; what is made by it is readable for its owner alone, whatever the umask.
+fn for_its_owner() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
 }
 
 fn try_open(path: &Path, only_reads: bool) -> Result<Connection, Failure> {

@@ -244,15 +244,20 @@ async fn a_folder_that_does_not_exist_is_named() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_file_is_its_owners_alone() {
+async fn the_files_are_their_owners_alone() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("users.db");
     let _store = Sqlite::open(&path).await.unwrap();
-    for name in ["users.db", "users.db-wal"] {
-        let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600, "{name}");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        let (name, mode) = (entry.file_name(), entry.metadata().unwrap().permissions().mode());
+        assert_eq!(mode & 0o777, 0o600, "{}", name.display());
+        names.push(name);
     }
+    names.sort();
+    assert_eq!(names, ["users.db", "users.db-shm", "users.db-wal", "users.db.lock"]);
 }
 
 #[tokio::test]

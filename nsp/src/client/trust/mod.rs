@@ -16,6 +16,10 @@ use crate::carrier::Carrier;
 use crate::secure::Fingerprint;
 
 /// Which keys of daemons are trusted.
+///
+/// [By default](Self::default) only that of a daemon on the same machine, or behind something that is confidential without the key, whichever it
+/// is: nobody can be in the middle there. Whoever says how to judge keys has all of them judged like that, those on the same machine as well, as
+/// ssh does.
 #[derive(Debug, Clone, Default)]
 pub struct Trust(Policy);
 

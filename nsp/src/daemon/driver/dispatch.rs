@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt as _;
+use nossock::Seldom;
 use tokio::task::AbortHandle;
 
 use super::finish::{Finish, Reply, panicked, told};
@@ -289,10 +290,11 @@ impl Driver {
 
     fn token(&mut self, key: RequestKey, user: String, password: Option<Password>, cx: &mut Context<'_>) {
         if !self.connection.is_safe_for(Secret::Password) {
-            tracing::warn!(
-                connection = self.connection.id.0,
-                "a password came over a connection that is not safe"
-            );
+            static UNSAFE: Seldom = Seldom::new();
+            if let Some(times) = UNSAFE.times(self.now) {
+                let connection = self.connection.id.0;
+                tracing::warn!(connection, times, "a password came over a connection that is not safe");
+            }
             self.connection.with(|core| core.machine.token(key, None));
             return;
         }
@@ -324,7 +326,11 @@ impl Driver {
         let Some(handler) = self.shared.custom.get(&method) else { return };
         while self.customs.try_join_next().is_some() {}
         if self.customs.len() >= self.shared.limits.connection.requests {
-            tracing::warn!(connection = self.connection.id.0, method = %packet.method, "too many packets of a custom method at once");
+            static TOO_MANY: Seldom = Seldom::new();
+            if let Some(times) = TOO_MANY.times(self.now) {
+                let (connection, method) = (self.connection.id.0, packet.method);
+                tracing::warn!(connection, %method, times, "too many packets of a custom method at once");
+            }
             return;
         }
         let connection = Arc::clone(&self.connection);
@@ -346,7 +352,10 @@ impl Driver {
             if let Some(answer) = custom::answer(&question, payload)
                 && let Err(error) = connection.with(|core| core.machine.send_custom(answer))
             {
-                tracing::error!(%error, method = service, "an answer was not sent");
+                static UNSENT: Seldom = Seldom::new();
+                if let Some(times) = UNSENT.times(now()) {
+                    tracing::error!(%error, method = service, times, "an answer was not sent");
+                }
             }
         };
         let mut work = Box::pin(work);

@@ -4,8 +4,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
+use nossock::Seldom;
 
-use crate::daemon::connection::{Command, Connection};
+use crate::daemon::connection::{Command, Connection, now};
 use crate::daemon::fail::{Fail, code};
 use crate::daemon::handler::{CallFuture, Endpoint};
 use crate::daemon::service::Runtime;
@@ -87,7 +88,10 @@ impl Drop for Reply {
             }
             Finish::Data { .. } => false,
             Finish::Leave => {
-                tracing::warn!(service = &*self.service.name, "a goodbye took too long");
+                static TOO_LONG: Seldom = Seldom::new();
+                if let Some(times) = TOO_LONG.times(now()) {
+                    tracing::warn!(service = &*self.service.name, times, "a goodbye took too long");
+                }
                 false
             }
         };

@@ -11,12 +11,14 @@
 //!
 //! ```text
 //!  Open ── drain ──▶ Draining ── nothing runs, or too late ──▶ Closing ── all is said, or too late ──▶ ended
-//!    └──────────────────── close, offence ──────────────────────▲
+//!    │── revoked by a call of its own ──▶ Answering ── done ───▶▲
+//!    │──────────────────── close, offence ──────────────────────┘
 //!    └── the carrier has ended ─────────────────────────────────────────────────────────────────────▶ ended
 //! ```
 
 mod dispatch;
 mod finish;
+mod revoked;
 
 use std::future::{Future as _, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,6 +28,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
+use nossock::Seldom;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Sleep;
 
@@ -34,6 +37,7 @@ use self::finish::panicked;
 use super::connection::{Command, Connection, EndReason, WeakUse, now};
 use super::handler::FutureSlot;
 use super::seats::Seat;
+use super::service::Runtime;
 use super::shared::{Closed, Shared, Totals};
 use crate::carrier::{Carrier, Farewell};
 use crate::machine::daemon::{Config, Event, RequestKey};
@@ -78,8 +82,20 @@ pub(crate) struct Driver {
 #[derive(Debug)]
 enum Phase {
     Open,
-    Draining { until: Instant },
-    Closing { reason: EndReason, farewell: Farewell, until: Instant, clean: bool },
+    Draining {
+        until: Instant,
+    },
+    /// The client has ended its own access: nothing more is read, and only this call is still answered.
+    Answering {
+        last: RequestKey,
+        until: Instant,
+    },
+    Closing {
+        reason: EndReason,
+        farewell: Farewell,
+        until: Instant,
+        clean: bool,
+    },
 }
 
 /// Messages that are received in one turn. Then what they made to be said is written, and other tasks get theirs.
@@ -94,13 +110,15 @@ const WHILE_ASKED: usize = 8;
 /// How long the last words may take when somebody is cut off.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What a listener has agreed upon for its connections.
+/// What is known of a connection before it says anything: what its listener has agreed upon, mostly.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Terms {
     pub(crate) sp: SpPolicy,
     pub(crate) weak_use: WeakUse,
     /// What clients of NSP 0.4 speak, if there may be some.
     pub(crate) text: Option<Dialect>,
+    /// The service of this daemon that has made it. No listener knows one.
+    pub(crate) service: Option<Arc<Runtime>>,
 }
 
 impl Driver {
@@ -120,7 +138,8 @@ impl Driver {
         let message_limit = machine.message_limit();
         carrier.limit_message(message_limit);
         let id = shared.next_connection();
-        let connection = Arc::new(Connection::new(id, &*carrier, terms.weak_use, machine, &shared));
+        let connection =
+            Arc::new(Connection::new(id, &*carrier, terms.weak_use, terms.service, machine, &shared));
         shared.registry_mut().connections.insert(id, Arc::clone(&connection));
         Totals::add(&shared.totals.accepted);
         tracing::debug!(connection = id.0, peer = %connection.peer, carrier = ?connection.kind, "connected");
@@ -171,7 +190,11 @@ impl Driver {
         loop {
             self.now = now();
             if let Err(reason) = self.turn(cx, &mut budget) {
-                return Poll::Ready((reason, true)); // what is lost by it, `run` looks at
+                return Poll::Ready(match &self.phase {
+                    // That the peer cannot be told any more is not why it was to go.
+                    Phase::Closing { reason, .. } => (reason.clone(), false),
+                    _ => (reason, true), // what is lost by it, `run` looks at
+                });
             }
             if let Poll::Ready(end) = self.poll_phase(cx) {
                 return Poll::Ready(end);
@@ -223,7 +246,7 @@ impl Driver {
     }
 
     const fn listens(&self) -> bool {
-        !matches!(self.phase, Phase::Closing { .. })
+        matches!(self.phase, Phase::Open | Phase::Draining { .. })
     }
 
     /// Whether so much waits already that nothing more is read: answers that the peer does not take, or data for its services. While the
@@ -300,13 +323,24 @@ impl Driver {
 
     /// Gives the carrier what waits, and writes until nothing is left or it takes no more.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), EndReason> {
+        // The carrier may have written while it received.
+        if let Some((since, before)) = &mut self.stalled
+            && self.carrier.queued() < *before
+        {
+            *since = self.now;
+        }
         loop {
             let (is_awaited, is_empty) = {
                 let mut core = self.connection.lock();
                 while self.carrier.queued() < CARRIER_QUEUE {
                     let Some(message) = core.outbox.pop() else { break };
                     if let Err(error) = self.carrier.start_send(message) {
-                        tracing::error!(connection = self.connection.id.0, %error, "a message was not sent");
+                        // A client may say that it takes less than it asks for.
+                        static UNSENT: Seldom = Seldom::new();
+                        if let Some(times) = UNSENT.times(self.now) {
+                            let connection = self.connection.id.0;
+                            tracing::error!(connection, %error, times, "a message was not sent");
+                        }
                     }
                 }
                 (std::mem::take(&mut core.is_awaited), core.outbox.is_empty())
@@ -314,6 +348,7 @@ impl Driver {
             if is_awaited {
                 self.connection.made_room();
             }
+            let given = self.carrier.queued();
             match self.carrier.poll_flush(cx) {
                 Poll::Ready(Ok(())) => {
                     self.stalled = None;
@@ -323,11 +358,10 @@ impl Driver {
                 }
                 Poll::Ready(Err(end)) => return Err(end.into()),
                 Poll::Pending => {
+                    // Against what it was given just now: there may always be more to give than has left.
                     let queued = self.carrier.queued();
-                    match self.stalled {
-                        Some((_, before)) if queued >= before => {}
-                        _ => self.stalled = Some((self.now, queued)),
-                    }
+                    let since = self.stalled.filter(|_| queued >= given).map(|(since, _)| since);
+                    self.stalled = Some((since.unwrap_or(self.now), queued));
                     return Ok(());
                 }
             }
@@ -336,13 +370,18 @@ impl Driver {
 
     /// Goes from one phase to the next, as far as that is possible now.
     fn poll_phase(&mut self, cx: &mut Context<'_>) -> Poll<(EndReason, bool)> {
-        if let Phase::Draining { until } = self.phase
-            && (self.is_idle() || until <= self.now)
-        {
-            self.close(EndReason::Stopped);
+        let over = match self.phase {
+            Phase::Draining { until } if self.is_idle() || until <= self.now => Some(EndReason::Stopped),
+            Phase::Answering { last, until } if !self.running.contains_key(&last) || until <= self.now => {
+                Some(EndReason::Revoked)
+            }
+            _ => None,
+        };
+        if let Some(reason) = over {
+            self.close(reason);
             // What was said because of it is written first.
-            if let Err(reason) = self.write(cx) {
-                return Poll::Ready((reason, false));
+            if self.write(cx).is_err() {
+                return Poll::Ready((EndReason::Stopped, false));
             }
         }
         let Phase::Closing { reason, farewell, until, clean } = &self.phase else { return Poll::Pending };
@@ -380,15 +419,8 @@ impl Driver {
                 let _ = core.machine.push(&ca::Request::Close { entity });
             }
         });
-        let mut until = self.now + LAST_WORDS;
-        if let Some(end) = self.shared.drain_end.get() {
-            until = until.min(*end);
-        }
-        self.phase = Phase::Closing { reason, farewell, until, clean };
-        for (_, task) in self.running.drain() {
-            task.abort();
-            self.shared.totals.calls_running.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.phase = Phase::Closing { reason, farewell, until: self.last_words(), clean };
+        self.stop_calls();
     }
 
     /// Sets the timer; `false` if something is due already.
@@ -397,7 +429,9 @@ impl Driver {
         let stall = self.stalled.map(|(since, _)| since + self.shared.limits.write_stall);
         let phase = match self.phase {
             Phase::Open => None,
-            Phase::Draining { until } | Phase::Closing { until, .. } => Some(until),
+            Phase::Draining { until } | Phase::Answering { until, .. } | Phase::Closing { until, .. } => {
+                Some(until)
+            }
         };
         let machine = machine.filter(|_| self.listens());
         let stall = stall.filter(|_| self.listens());
@@ -433,10 +467,7 @@ impl Driver {
             core.machine.disconnect();
         });
         self.connection.made_room(); // those who wait for room learn that nobody is there
-        for (_, task) in self.running.drain() {
-            task.abort();
-            self.shared.totals.calls_running.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.stop_calls();
         self.connection.lock().questions.clear();
         let members: Vec<_> = self.members.keys().cloned().collect();
         for entity in members {
@@ -477,6 +508,7 @@ impl Driver {
     fn obey(&mut self, command: Command, cx: &mut Context<'_>) {
         match command {
             Command::Close(reason) => self.close(reason),
+            Command::Revoked { by } => self.revoked(by),
             Command::Drain { until } => {
                 if matches!(self.phase, Phase::Open) {
                     self.phase = Phase::Draining { until };

@@ -19,7 +19,8 @@
 mod shape;
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -140,9 +141,19 @@ pub enum ManifestError {
     /// It is no JSON of that shape.
     #[error("not a manifest: {0}")]
     Json(#[from] serde_json::Error),
+    /// It is larger than [`Manifest::MAX_LEN`].
+    #[error("not a manifest: it has more than {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
 }
 
 impl Manifest {
+    /// The largest that is read, in bytes. 1 MiB: more than a thousand functions with their shapes, and no more than a daemon sends to who asks
+    /// for it.
+    pub const MAX_LEN: usize = 1024 * 1024;
+
     /// A manifest that says nothing yet.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), ..Self::default() }
@@ -151,8 +162,11 @@ impl Manifest {
     /// Reads the text of a `manifest.json`.
     ///
     /// # Errors
-    /// When it is not JSON, or a known key is of another shape.
+    /// When it is not JSON, a known key is of another shape, or it is larger than [`MAX_LEN`](Self::MAX_LEN).
     pub fn from_json(text: &str) -> Result<Self, ManifestError> {
+        if text.len() > Self::MAX_LEN {
+            return Err(ManifestError::TooLarge { limit: Self::MAX_LEN });
+        }
         Ok(serde_json::from_str(text)?)
     }
 
@@ -162,9 +176,16 @@ impl Manifest {
     /// As [`from_json`](Self::from_json), and when there is no such file.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ManifestError> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ManifestError::Io { path: path.display().to_string(), error })?;
-        Self::from_json(&text)
+        let failed = |error| ManifestError::Io { path: path.display().to_string(), error };
+        let mut bytes = Vec::new();
+        // One byte more tells a file that is too large, however much more there is.
+        let read =
+            File::open(path).and_then(|file| file.take(Self::MAX_LEN as u64 + 1).read_to_end(&mut bytes));
+        if read.map_err(failed)? > Self::MAX_LEN {
+            return Err(ManifestError::TooLarge { limit: Self::MAX_LEN });
+        }
+        let text = std::str::from_utf8(&bytes);
+        Self::from_json(text.map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))?)
     }
 
     /// With this version.
@@ -267,6 +288,21 @@ mod tests {
         let text = serde_json::to_string(&manifest).unwrap();
         assert_eq!(Manifest::from_json(&text).unwrap(), manifest);
         assert!(text.contains(r#""protocol":{"call":{"d":"string"}}"#), "{text}");
+    }
+
+    #[test]
+    fn manifest_that_is_too_large_is_not_read() {
+        let largest = ORIGINAL.to_owned() + &" ".repeat(Manifest::MAX_LEN - ORIGINAL.len());
+        assert_eq!(Manifest::from_json(&largest).unwrap().name, "NoTalk");
+        let error = Manifest::from_json(&format!("{largest} ")).unwrap_err();
+        assert_eq!(error.to_string(), "not a manifest: it has more than 1048576 bytes");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("manifest.json");
+        std::fs::write(&path, &largest).unwrap();
+        assert_eq!(Manifest::from_file(&path).unwrap().name, "NoTalk");
+        // A file without an end: what is read of it has one.
+        let error = Manifest::from_file("/dev/zero").unwrap_err();
+        assert!(matches!(error, ManifestError::TooLarge { .. }), "{error}");
     }
 
     #[test]

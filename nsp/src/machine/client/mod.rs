@@ -238,10 +238,8 @@ impl Client {
         now: Instant,
     ) -> Result<CallKey, RequestError> {
         let entity = self.ready(activity)?;
-        let limit = self.config.limits.calls;
-        // Gaps count as well: a daemon that never acknowledges must not make them grow.
-        if self.activities.get_mut(activity).is_some_and(|activity| activity.sends.len() >= limit) {
-            return Err(RequestError::TooManyCalls { limit });
+        if !self.has_room_to_send(activity) {
+            return Err(RequestError::TooManyCalls { limit: self.config.limits.calls });
         }
         let call = CallKey(self.number());
         let request = cs::Request::Send { entity, data }.encode();
@@ -250,6 +248,12 @@ impl Client {
             activity.sends.push_back(Some(call));
         }
         Ok(call)
+    }
+
+    /// Whether an activity may send once more. What was given up counts as well: a daemon that never acknowledges must not make it grow.
+    pub(crate) fn has_room_to_send(&mut self, activity: ActivityKey) -> bool {
+        let limit = self.config.limits.calls;
+        self.activities.get_mut(activity).is_none_or(|activity| activity.sends.len() < limit)
     }
 
     /// Gives up waiting for a call, a send or a token; no event follows. The service may do it all the same.

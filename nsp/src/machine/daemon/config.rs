@@ -57,7 +57,8 @@ pub struct Limits {
     pub logins: usize,
     /// Most requests that services are working on. 256.
     pub requests: usize,
-    /// Most bytes in them, each with its whole message; and as many in the names of requests for tokens that wait for their turn. 8 MiB.
+    /// Most bytes in them, each with its whole message; and as many in the names of requests for tokens that wait for their turn, which those
+    /// beyond are refused without. 8 MiB.
     pub request_bytes: usize,
     /// Most questions that wait for the client's answer. 16.
     pub questions: usize,

@@ -19,10 +19,7 @@ impl Daemon {
                 let known = |entity: &str| entities.get_key_value(entity).map(|(entity, _)| entity.clone());
                 self.receive_call(cs::Request::decode_of(packet, &known)?, packet.payload.len(), now)
             }
-            Method::Gt => {
-                self.receive_token(gt::Request::decode(packet)?, now);
-                Ok(())
-            }
+            Method::Gt => self.receive_token(gt::Request::decode(packet)?, now),
             Method::Au => self.receive_answer(au::Answer::decode(packet)?),
             // Nobody waits for acknowledgements, but one that is none is a fault.
             Method::Ca => Ok(ca::Answer::decode(packet).map(drop)?),
@@ -156,21 +153,25 @@ impl Daemon {
         self.answer(answer);
     }
 
-    fn receive_token(&mut self, request: gt::Request, now: Instant) {
+    fn receive_token(&mut self, request: gt::Request, now: Instant) -> Result<(), Ignored> {
         let gt::Request { user, password } = request;
         if self.tokens.len() >= self.config.limits.logins {
             // It looks like a wrong password, which is what a client does that asks so often.
             let limits = &self.config.limits;
             let has_room = self.tokens.bytes() + user.len() <= limits.request_bytes;
             if self.tokens.len() < limits.requests && has_room {
-                self.tokens.push_refused(user);
+                self.tokens.push_refused(Some(user));
+                return Ok(());
             }
-            return;
+            // Nor is one beyond all limits left without an answer. It is a fault, so there are few of them.
+            self.tokens.push_refused(None);
+            return Err(Ignored::TooMany { method: Method::Gt });
         }
         let (key, until) = (RequestKey(self.number()), now + self.config.request_timeout);
         self.tokens.push(key, until, user.clone());
         self.timers.set(until, Due::Request(key));
         self.events.push_back(Event::Token { key, user, password });
+        Ok(())
     }
 
     fn receive_answer(&mut self, answer: au::Answer) -> Result<(), Ignored> {

@@ -19,7 +19,8 @@ pub(super) struct TokenQueue {
 struct Waiting {
     /// `None` when nobody works on it any more: it waits only for its turn.
     key: Option<(RequestKey, Instant)>,
-    user: String,
+    /// `None` where too many wait for their names to be kept.
+    user: Option<String>,
     answer: Option<Option<Token>>,
 }
 
@@ -36,12 +37,12 @@ impl TokenQueue {
 
     pub(super) fn push(&mut self, key: RequestKey, until: Instant, user: String) {
         self.bytes += user.len();
-        self.requests.push_back(Waiting { key: Some((key, until)), user, answer: None });
+        self.requests.push_back(Waiting { key: Some((key, until)), user: Some(user), answer: None });
     }
 
     /// Refuses a request in its turn.
-    pub(super) fn push_refused(&mut self, user: String) {
-        self.bytes += user.len();
+    pub(super) fn push_refused(&mut self, user: Option<String>) {
+        self.bytes += user.as_ref().map_or(0, String::len);
         self.requests.push_back(Waiting { key: None, user, answer: Some(None) });
     }
 
@@ -58,8 +59,8 @@ impl TokenQueue {
     pub(super) fn next_answer(&mut self) -> Option<gt::Answer> {
         self.requests.front()?.answer.as_ref()?;
         let Waiting { user, answer, .. } = self.requests.pop_front()?;
-        self.bytes -= user.len();
-        Some(gt::Answer { user: Some(user), token: answer.flatten() })
+        self.bytes -= user.as_ref().map_or(0, String::len);
+        Some(gt::Answer { user, token: answer.flatten() })
     }
 
     pub(super) fn drain(&mut self) -> Vec<RequestKey> {

@@ -189,7 +189,8 @@ struct Id {
 async fn revoke_my_token(State(authority): State<Authority>, entity: Entity, Json(id): Json<Id>) -> Result {
     let id = token_id(&id.id)?;
     let (users, user) = me(&authority, &entity, Demand::Token).await?;
-    later(async move { users.revoke_token(&user, id).await.map(drop) }).await
+    users.revoke_token(&user, id).await.map_err(refused)?;
+    Ok(Json(Value::Null))
 }
 
 #[derive(Deserialize)]
@@ -200,7 +201,8 @@ struct Shown {
 async fn logout(State(authority): State<Authority>, entity: Entity, Json(shown): Json<Shown>) -> Result {
     let id = TokenHash::of(&Token::new(shown.token)).id();
     let (users, user) = me(&authority, &entity, Demand::Token).await?;
-    later(async move { users.revoke_token(&user, id).await.map(drop) }).await
+    users.revoke_token(&user, id).await.map_err(refused)?;
+    Ok(Json(Value::Null))
 }
 
 #[derive(Deserialize)]
@@ -215,14 +217,7 @@ async fn set_my_password(
 ) -> Result {
     let (users, user) = me(&authority, &entity, Demand::Password).await?;
     let password = Password::new(new.password);
-    later(async move { users.set_password(&user, password).await.map(drop) }).await
-}
-
-/// Does what ends the caller's own connection, with a moment for the answer to leave before.
-///
-/// What can be found to be wrong at once is answered; the change itself goes on when this is dropped with the connection.
-async fn later(change: impl Future<Output = std::result::Result<(), UserError>> + Send + 'static) -> Result {
-    tokio::spawn(change).await?.map_err(refused)?;
+    users.set_password(&user, password).await.map_err(refused)?;
     Ok(Json(Value::Null))
 }
 
@@ -411,7 +406,8 @@ async fn revoke_token(
     Json(revoke): Json<RevokeToken>,
 ) -> Result {
     let (users, name, id) = (as_caller(&authority, &entity), username(&revoke.name)?, token_id(&revoke.id)?);
-    later(async move { users.revoke_token(name, id).await.map(drop) }).await
+    users.revoke_token(name, id).await.map_err(refused)?;
+    Ok(Json(Value::Null))
 }
 
 async fn revoke_tokens(
