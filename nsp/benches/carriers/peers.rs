@@ -1,5 +1,6 @@
 //! The peers: this crate on each carrier, and nossock's requests to compare with.
 
+mod blobs;
 mod daemon;
 mod nsp;
 #[path = "../../../nossock/benches/transports/peers/ours.rs"]
@@ -12,7 +13,7 @@ use crate::net::Door;
 pub(crate) use crate::peer::{Arrivals, Caller, Link, Peer, calls_from_tasks, peers};
 
 peers! {
-    "nossock": ours::Ours,
+    "nossock": blobs::Asked,
     "nsp": nsp::Plain,
     "nsp+sp": nsp::Secured<nsp::Plain>,
     "nsps": nsp::Tls,
@@ -31,6 +32,8 @@ pub(crate) async fn count(name: &str, door: Door, numbers: [u64; 3]) -> io::Resu
         "nossock" => count::calls::<ours::Ours>(door, numbers).await,
         "nsp" => count::calls::<nsp::Plain>(door, numbers).await,
         "nsp+sp" => count::calls::<nsp::Secured<nsp::Plain>>(door, numbers).await,
+        "noservice+sp" => count::calls::<nsp::Secured<nsp::Chunks>>(door, numbers).await,
+        "ws+sp" => count::calls::<nsp::Secured<nsp::WebSocket>>(door, numbers).await,
         "nsp+token" => count::calls::<nsp::Proved>(door, numbers).await,
         "ws" => count::calls::<nsp::WebSocket>(door, numbers).await,
         "noservice" => count::calls::<nsp::Chunks>(door, numbers).await,

@@ -10,7 +10,7 @@ use super::transport::{Io, Room, Transport};
 use super::{Carrier, CarrierEnd, CarrierKind, Farewell, Limits};
 use crate::machine::{Incoming, Outgoing};
 use crate::proto::frame::{self, Received, SEALED};
-use crate::proto::{EncodeError, Packet, Side, packed};
+use crate::proto::{DecodeError, EncodeError, Leg, Method, Packet, Side, packed};
 
 /// Packets as nossock frames.
 ///
@@ -136,13 +136,15 @@ impl<T> Frames<T> {
                     continue;
                 }
             };
-            let mut name = [0; 4];
             let mut body = self.transport.input.split_to(head.frame_len()).freeze();
-            let known =
-                head.name_len() == 4 && body.get(2..6).map(|bytes| name.copy_from_slice(bytes)).is_some();
+            let name = body.get(2..head.body_at() - 4).unwrap_or_default();
+            let (letters, length) = (name.try_into(), name.len());
             body.advance(head.body_at());
-            let name = if known { std::str::from_utf8(&name).unwrap_or_default() } else { "" };
-            match Received::from_frame(name, kind, body) {
+            let received = match letters {
+                Ok(letters) => Received::from_letters(letters, kind, body),
+                Err(_) => Err(DecodeError::UnknownName { length }),
+            };
+            match received {
                 Ok(received) => return Ok(Some(received.into())),
                 Err(error) => {
                     tracing::debug!(peer = %self.transport.peer, %error, "frame skipped");
@@ -264,6 +266,15 @@ impl<T: Io> Carrier for Frames<T> {
             // nossock has pings of its own.
             Outgoing::Heartbeat => Ok(()),
         }
+    }
+
+    fn start_json(&mut self, method: Method, leg: Leg, json: &[u8]) -> Result<(), EncodeError> {
+        let length = fits(json.len(), self.largest_send())?;
+        let ([m0, m1], [l0, l1]) = (method.letters(), leg.letters());
+        let out = self.transport.output().small();
+        write_head(out, b'j', [m0, m1, l0, l1], length);
+        out.extend_from_slice(json);
+        Ok(())
     }
 
     fn queued(&self) -> usize {

@@ -30,10 +30,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use nossock::Peer;
 
-use crate::machine::{Incoming, Outgoing};
-use crate::proto::{DecodeError, EncodeError};
+use crate::machine::{Incoming, Next, Outgoing};
+use crate::proto::{DecodeError, EncodeError, Leg, Method, Packet};
 
 pub use address::{Address, AddressError, Scheme};
 pub use connect::{ConnectError, ConnectOptions, connect};
@@ -79,6 +80,14 @@ pub trait Carrier: fmt::Debug + Send + 'static {
     /// When the message does not fit the carrier; the connection is as before.
     fn start_send(&mut self, message: Outgoing) -> Result<(), EncodeError>;
 
+    /// The same for a packet of JSON alone that is only lent.
+    ///
+    /// # Errors
+    /// As [`start_send`](Self::start_send).
+    fn start_json(&mut self, method: Method, leg: Leg, json: &[u8]) -> Result<(), EncodeError> {
+        self.start_send(Outgoing::Packet(Packet::new(method, leg, Bytes::copy_from_slice(json))))
+    }
+
     /// Bytes that are queued and have not left. Who sends is to wait while this is large.
     fn queued(&self) -> usize;
 
@@ -102,6 +111,15 @@ pub trait Carrier: fmt::Debug + Send + 'static {
     /// Tells the peer that this is the end, and why where the carrier has words for it, writes what is queued, and
     /// shuts the connection down. To be called with the same reason until it is ready.
     fn poll_close(&mut self, cx: &mut Context<'_>, reason: &Farewell) -> Poll<()>;
+}
+
+/// Gives a carrier what a machine has to say.
+#[inline]
+pub(crate) fn send(carrier: &mut dyn Carrier, next: Next<'_>) -> Result<(), EncodeError> {
+    match next {
+        Next::Short { leg, json } => carrier.start_json(Method::Cs, leg, json),
+        Next::Whole(message) => carrier.start_send(message),
+    }
 }
 
 /// The kinds of carriers.

@@ -1,6 +1,6 @@
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,14 +10,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::Alive;
-use super::call::Answer;
-use super::core::Outcome;
+use super::call::{Answer, Ask, Calling, reply};
 use super::error::{CallError, OpenError};
 use super::inbox::Wanted;
 use super::shared::{Begun, Shared};
 use super::state::{ActivityEnd, ActivityState, ClientState};
 use super::stream::{BlobEvents, DataStream, Events, Happenings, Source};
-use crate::machine::client::{ActivityKey, CallKey, Client as Machine, Open, Reply, RequestError};
+use crate::machine::client::{Open, Reply, RequestError};
 use crate::proto::{Data, EntityId, RawJson};
 use crate::secret::DaemonKey;
 
@@ -226,8 +225,11 @@ impl Activity {
         function: &str,
         argument: &(impl Serialize + ?Sized),
     ) -> Result<R, CallError> {
-        let argument = RawJson::of(argument).map_err(CallError::Argument)?;
-        let data = self.call_raw(function, argument).await?;
+        let begin = |cx: &mut Context<'_>| {
+            let begun = RawJson::lend(argument, |json| Calling::lent(self, function, json, cx));
+            Poll::Ready(begun.map_err(CallError::Argument).flatten())
+        };
+        let data = poll_fn(begin).await?.await?.data;
         data.into_json().map_err(|blob| CallError::Blob(blob.len()))?.to().map_err(CallError::Answer)
     }
 
@@ -239,13 +241,8 @@ impl Activity {
     /// # Cancel safety
     /// As [`call`](Self::call).
     pub async fn call_raw(&self, function: &str, argument: RawJson) -> Result<Data, CallError> {
-        let size = function.len() + argument.as_bytes().len();
-        let timeout = self.timeout;
-        let mut deadline = Deadline { until: None, timeout };
-        let reply = self.begin(size, argument, &mut deadline, |machine, key, argument, now| {
-            machine.call(key, function, argument.into(), timeout, now)
-        });
-        Ok(reply.await?.data)
+        let ask = Ask::Function { name: function, data: argument.into() };
+        Ok(self.ask(ask).await?.data)
     }
 
     /// Calls a blob function: bytes, and JSON that says something about them, go both ways. What comes back may be JSON instead of a
@@ -263,14 +260,8 @@ impl Activity {
         meta: &(impl Serialize + ?Sized),
     ) -> Result<(Data, RawJson), CallError> {
         let meta = RawJson::of(meta).map_err(CallError::Argument)?;
-        let blob = blob.into();
-        let size = function.len() + meta.as_bytes().len() + blob.len();
-        let timeout = self.timeout;
-        let mut deadline = Deadline { until: None, timeout };
-        let reply = self.begin(size, (meta, blob), &mut deadline, |machine, key, (meta, blob), now| {
-            machine.call_blob(key, function, Some(meta), blob.into(), timeout, now)
-        });
-        let Reply { data, meta, .. } = reply.await?;
+        let ask = Ask::BlobFunction { name: function, meta, blob: blob.into().into() };
+        let Reply { data, meta } = self.ask(ask).await?;
         Ok((data, meta.unwrap_or(RawJson::NULL)))
     }
 
@@ -286,8 +277,7 @@ impl Activity {
     /// As [`call`](Self::call).
     pub async fn send(&self, data: &(impl Serialize + ?Sized)) -> Result<(), CallError> {
         let data = RawJson::of(data).map_err(CallError::Argument)?;
-        let size = data.as_bytes().len();
-        self.send_data(size, data.into()).await
+        self.send_data(data.into()).await
     }
 
     /// Sends bytes to the service; as [`send`](Self::send).
@@ -298,26 +288,22 @@ impl Activity {
     /// # Cancel safety
     /// As [`call`](Self::call).
     pub async fn send_blob(&self, blob: impl Into<Bytes>) -> Result<(), CallError> {
-        let blob = blob.into();
-        self.send_data(blob.len(), blob.into()).await
+        self.send_data(blob.into().into()).await
     }
 
-    async fn send_data(&self, size: usize, data: Data) -> Result<(), CallError> {
-        let timeout = self.timeout;
-        let mut deadline = Deadline { until: None, timeout };
-        loop {
-            let send = |machine: &mut Machine, key, data, now| machine.send(key, data, timeout, now);
-            match self.begin(size, data.clone(), &mut deadline, send).await {
-                Err(CallError::TooMany { .. }) => {}
-                sent => return sent.map(drop),
-            }
+    async fn send_data(&self, data: Data) -> Result<(), CallError> {
+        let mut deadline = Deadline { until: None, timeout: self.timeout };
+        let mut sent = self.ask(Ask::Data(data.clone())).await;
+        while let Err(CallError::TooMany { .. }) = sent {
             // Those that were given up keep their places until they are acknowledged, or the activity is opened anew.
             let room = poll_fn(|cx| match self.shared().lock().poll_send(self.handle.id, cx.waker()) {
                 true => Poll::Ready(()),
                 false => Poll::Pending,
             });
             deadline.limit(room).await?;
+            sent = self.call_later(Ask::Data(data.clone()), deadline).await;
         }
+        sent.map(drop)
     }
 
     /// Closes it, for all who hold it, and waits until the daemon has been told. Its streams end, and its calls fail.
@@ -333,38 +319,43 @@ impl Activity {
         .await;
     }
 
-    fn shared(&self) -> &Shared {
+    pub(super) fn shared(&self) -> &Shared {
         self.handle.shared()
     }
 
-    /// Begins a call as soon as there is room for it and the activity is open, and waits for its answer.
-    ///
-    /// The common case takes no timer and no second lock: there is room, it is open, and the deadline is the conversation's.
-    async fn begin<T>(
-        &self,
-        size: usize,
-        argument: T,
-        deadline: &mut Deadline,
-        call: impl Fn(&mut Machine, ActivityKey, T, std::time::Instant) -> Result<CallKey, RequestError>,
-    ) -> Result<Reply, CallError> {
-        let shared = self.shared();
-        let mut argument = Some(argument);
-        let _permit = match shared.permits.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => match deadline.limit(shared.permits.acquire()).await? {
-                Ok(permit) => permit,
-                Err(_) => return Err(not_connected(shared)),
-            },
+    pub(super) fn id(&self) -> u64 {
+        self.handle.id
+    }
+
+    pub(super) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    async fn ask(&self, ask: Ask<'_>) -> Result<Reply, CallError> {
+        let mut ask = Some(ask);
+        let begin = |cx: &mut Context<'_>| match ask.take() {
+            Some(ask) => Poll::Ready(Calling::begin(self, ask, cx)),
+            None => Poll::Pending,
         };
+        poll_fn(begin).await?.await
+    }
+
+    /// Begins a call as soon as there is room for it and the activity is open, and waits for its answer.
+    pub(super) async fn call_later(&self, ask: Ask<'_>, mut deadline: Deadline) -> Result<Reply, CallError> {
+        let (shared, timeout) = (self.shared(), self.timeout);
+        let Ok(_permit) = deadline.limit(shared.permits.acquire()).await? else {
+            return Err(not_connected(shared));
+        };
+        let (size, mut ask) = (ask.size(), Some(ask));
         let call = loop {
-            let begun = shared.begin(self.handle.id, size, |machine, key, now| match argument.take() {
-                Some(argument) => call(machine, key, argument, now),
+            let begun = shared.begin(self.id(), size, None, |machine, key, now| match ask.take() {
+                Some(ask) => ask.begin(machine, key, timeout, now),
                 None => Err(RequestError::NotOpen),
             });
             let mut state = match begun {
                 Begun::Call(call) => break call,
-                Begun::Failed(error) => return Err(error),
-                Begun::NotYet(state) => state,
+                Begun::Failed(error) => return Err(*error),
+                Begun::NotYet(state) => *state,
             };
             let usable = state
                 .wait_for(|state| matches!(state, ActivityState::Open { .. } | ActivityState::Closed(_)));
@@ -377,19 +368,12 @@ impl Activity {
             }
         };
         // The conversation counts from the moment at which the call was begun; who had to wait before has less.
-        let outcome = match deadline.until {
-            None => Answer::new(shared, call).await,
-            Some(_) => deadline.limit(Answer::new(shared, call)).await?,
-        };
-        match outcome.map_err(|error| CallError::of(error, self.timeout))? {
-            Outcome::Reply(reply) => Ok(reply),
-            Outcome::Token(_) => Err(CallError::Closed),
-        }
+        reply(deadline.limit(Answer::new(shared, call)).await?, timeout)
     }
 }
 
 /// The time for a call, measured once it is known that there is something to wait for.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline {
     pub(super) until: Option<Instant>,
     pub(super) timeout: Duration,

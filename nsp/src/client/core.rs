@@ -1,3 +1,4 @@
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
@@ -143,19 +144,18 @@ impl Core {
         call: CallKey,
         waker: &Waker,
     ) -> Option<Result<Outcome, machine::CallError>> {
-        match self.slots.get_mut(&call) {
-            Some(Slot::Waiting(waiting)) => {
-                if !waiting.as_ref().is_some_and(|waiting| waiting.will_wake(waker)) {
-                    *waiting = Some(waker.clone());
-                }
-                return None;
+        let Entry::Occupied(mut slot) = self.slots.entry(call) else {
+            return Some(Err(machine::CallError::Disconnected));
+        };
+        if let Slot::Waiting(waiting) = slot.get_mut() {
+            if !waiting.as_ref().is_some_and(|waiting| waiting.will_wake(waker)) {
+                *waiting = Some(waker.clone());
             }
-            Some(Slot::Done(_)) => {}
-            None => return Some(Err(machine::CallError::Disconnected)),
+            return None;
         }
-        match self.slots.remove(&call) {
-            Some(Slot::Done(result)) => Some(result),
-            _ => None,
+        match slot.remove() {
+            Slot::Done(result) => Some(result),
+            Slot::Waiting(_) => None,
         }
     }
 

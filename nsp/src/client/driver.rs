@@ -9,16 +9,16 @@ use futures_util::stream::FuturesUnordered;
 use nossock::Seldom;
 use tokio::time::timeout;
 
-use super::core::{Core, Job};
+use super::core::Job;
 use super::credentials::Told;
 use super::error::DownReason;
 use super::shared::{Shared, now};
 use super::state::ClientState;
 use super::trust::{Offered, TrustError};
 use crate::carrier::alarm::Alarm;
-use crate::carrier::{Carrier, CarrierEnd};
+use crate::carrier::{self, Carrier, CarrierEnd};
 use crate::machine::client::QuestionKey;
-use crate::machine::{Incoming, Outgoing};
+use crate::machine::{self, Incoming};
 use crate::proto::au::Question;
 use crate::secret::Proof;
 
@@ -56,7 +56,6 @@ pub(super) struct Driver {
     host: String,
     alarm: Alarm,
     received: Vec<Incoming>,
-    sending: Vec<Outgoing>,
     jobs: Vec<Job>,
     judging: Option<BoxFuture<'static, Result<(), TrustError>>>,
     answering: FuturesUnordered<BoxFuture<'static, (QuestionKey, Option<Proof>)>>,
@@ -82,7 +81,6 @@ impl Driver {
             host,
             alarm: Alarm::default(),
             received: Vec::new(),
-            sending: Vec::new(),
             jobs: Vec::new(),
             judging: None,
             answering: FuturesUnordered::new(),
@@ -112,19 +110,10 @@ impl Driver {
         let held = self.backlog > MOST_BACKLOG && self.write_failed.is_none();
         let end = if held { None } else { self.receive(cx) };
         busy |= !self.received.is_empty() || end.is_some();
-        let closing = self.exchange()?;
+        let (closing, said) = self.exchange()?;
         // Nobody wakes us for what was not even looked at.
         busy |= held && self.backlog <= MOST_BACKLOG;
-        busy |= !self.sending.is_empty() || !self.jobs.is_empty();
-        for message in self.sending.drain(..) {
-            // Sizes were looked at before; what is refused here is one answer to the daemon, and it goes without.
-            if let Err(error) = self.carrier.start_send(message) {
-                static TOO_LARGE: Seldom = Seldom::new();
-                if let Some(times) = TOO_LARGE.times(now()) {
-                    tracing::warn!(%error, times, "a message does not fit the connection");
-                }
-            }
-        }
+        busy |= said || !self.jobs.is_empty();
         self.begin_jobs();
         let mut left = true;
         if self.carrier.queued() > 0 && self.write_failed.is_none() {
@@ -161,10 +150,11 @@ impl Driver {
         None
     }
 
-    /// Gives the conversation what has arrived, and takes what it has to say; says whether the owner closes.
-    fn exchange(&mut self) -> Result<bool, DownReason> {
-        let Self { shared, received, sending, jobs, carrier, backlog, .. } = self;
-        let (closing, came_up) = shared.with(|core, wakes| {
+    /// Gives the conversation what has arrived, and the carrier what it has to say; says whether the owner closes, and whether
+    /// anything was said.
+    fn exchange(&mut self) -> Result<(bool, bool), DownReason> {
+        let Self { shared, received, jobs, carrier, backlog, .. } = self;
+        let (closing, came_up, said) = shared.with(|core, wakes| {
             let mut result = Ok(());
             if !received.is_empty() {
                 let now = now();
@@ -178,13 +168,16 @@ impl Driver {
             }
             result?;
             let came_up = core.come_up(wakes);
-            *backlog = take_outgoing(core, carrier.queued(), sending);
-            Ok::<_, DownReason>((core.closing, came_up))
+            *backlog = 0;
+            let Some(machine) = &mut core.machine else { return Ok((core.closing, came_up, false)) };
+            let said = say(machine, &mut **carrier);
+            *backlog = machine.backlog();
+            Ok::<_, DownReason>((core.closing, came_up, said))
         })?;
         if came_up {
             shared.state.send_replace(ClientState::Up);
         }
-        Ok(closing)
+        Ok((closing, said))
     }
 
     /// Begins what the daemon's questions make necessary.
@@ -273,20 +266,22 @@ impl Driver {
     }
 }
 
-/// Takes what is to be sent, as long as not too much is queued; gives how many messages are left.
-fn take_outgoing(core: &mut Core, mut queued: usize, sending: &mut Vec<Outgoing>) -> usize {
-    let Some(machine) = &mut core.machine else { return 0 };
-    while queued < MOST_QUEUED
-        && let Some(message) = machine.poll_outgoing()
+/// Gives the carrier what is to be sent, as long as not too much is queued there; says whether there was anything.
+fn say(machine: &mut machine::Client, carrier: &mut dyn Carrier) -> bool {
+    let mut said = false;
+    while carrier.queued() < MOST_QUEUED
+        && let Some(next) = machine.next_outgoing()
     {
-        queued += match &message {
-            Outgoing::Packet(packet) => packet.payload.len(),
-            Outgoing::Sealed(bytes) | Outgoing::Text(bytes) => bytes.len(),
-            Outgoing::Heartbeat => 0,
-        };
-        sending.push(message);
+        said = true;
+        // Sizes were looked at before; what is refused here is one answer to the daemon, and it goes without.
+        if let Err(error) = carrier::send(carrier, next) {
+            static TOO_LARGE: Seldom = Seldom::new();
+            if let Some(times) = TOO_LARGE.times(now()) {
+                tracing::warn!(%error, times, "a message does not fit the connection");
+            }
+        }
     }
-    machine.backlog()
+    said
 }
 
 impl Future for Driver {

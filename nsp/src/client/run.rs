@@ -9,7 +9,7 @@ use super::driver::Driver;
 use super::error::DownReason;
 use super::shared::{Shared, now};
 use super::state::ClientState;
-use crate::carrier::{Carrier, CarrierEnd, Farewell};
+use crate::carrier::{Carrier, CarrierEnd, CarrierKind, Farewell};
 use crate::machine::SpMode;
 use crate::machine::client::{self as machine, Secrets};
 use crate::secure::{Random as _, SystemRandom};
@@ -177,6 +177,7 @@ fn plan(settings: &Settings, carrier: &dyn Carrier) -> machine::Config {
         None => SpMode::WhenAsked,
     };
     config.secrets = if private { Secrets::Anywhere } else { Secrets::OnlySecured };
+    config.acknowledges = !matches!(carrier.kind(), CarrierKind::Frames);
     config
 }
 

@@ -26,13 +26,14 @@ pub(super) struct Shared {
     /// Somebody needs a connection, or nobody needs the client any more.
     pub(super) demand: Notify,
 }
-/// How beginning a call went.
+
+/// How beginning a call went. What is rare is boxed, so that it is given back in registers.
 #[derive(Debug)]
 pub(super) enum Begun {
     Call(CallKey),
     /// The activity is not open now; here is when it will be.
-    NotYet(watch::Receiver<ActivityState>),
-    Failed(CallError),
+    NotYet(Box<watch::Receiver<ActivityState>>),
+    Failed(Box<CallError>),
 }
 
 impl Shared {
@@ -121,30 +122,35 @@ impl Shared {
         self.lock().activities.get(&id).is_some_and(|activity| activity.key.is_some())
     }
 
-    /// Begins a call of `size` bytes, if the activity is open.
+    /// Begins a call of `size` bytes, if the activity is open; otherwise `call` is not even asked.
+    ///
+    /// With the waker of the task that polls the answer finds whom to wake, and the lock need not be taken again to say so.
+    #[inline]
     pub(super) fn begin(
         &self,
         id: u64,
         size: usize,
+        waker: Option<&Waker>,
         call: impl FnOnce(&mut machine::Client, ActivityKey, Instant) -> Result<CallKey, RequestError>,
     ) -> Begun {
+        let failed = |error| Begun::Failed(Box::new(error));
         let now = now();
         self.with(|core, wakes| {
-            let Some(activity) = core.activities.get(&id) else { return Begun::Failed(CallError::Closed) };
+            let Some(activity) = core.activities.get(&id) else { return failed(CallError::Closed) };
             let (Some(key), true, Some(machine)) = (activity.key, activity.is_open, &mut core.machine) else {
-                return Begun::NotYet(activity.state.subscribe());
+                return Begun::NotYet(Box::new(activity.state.subscribe()));
             };
             if size + AROUND > core.largest_send {
                 let limit = core.largest_send.saturating_sub(AROUND);
-                return Begun::Failed(EncodeError::TooLarge { size, limit }.into());
+                return failed(EncodeError::TooLarge { size, limit }.into());
             }
             match call(machine, key, now) {
                 Ok(call) => {
-                    core.slots.insert(call, Slot::Waiting(None));
+                    core.slots.insert(call, Slot::Waiting(waker.cloned()));
                     core.poke(wakes);
                     Begun::Call(call)
                 }
-                Err(error) => Begun::Failed(error.into()),
+                Err(error) => failed(error.into()),
             }
         })
     }

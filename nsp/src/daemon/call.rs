@@ -1,15 +1,44 @@
 //! What a handler is started with, before its arguments are taken out of it.
 
-use std::future::Future;
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 
 use crate::machine::daemon::RequestKey;
-use crate::proto::{Data, EntityId, RawJson};
+use crate::machine::entities::ConnectionId;
+use crate::proto::{Data, RawJson};
 
 use super::Entity;
 
-tokio::task_local! {
-    /// The call that a function works on, wherever it goes on: what it does to its own caller is done after the answer.
-    pub(crate) static CURRENT: (EntityId, Option<RequestKey>);
+thread_local! {
+    static CURRENT: Cell<Option<Current>> = const { Cell::new(None) };
+}
+
+/// The call that a function works on, wherever it goes on: what it does to its own caller is done after the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Current {
+    pub(crate) connection: ConnectionId,
+    pub(crate) key: RequestKey,
+}
+
+impl Current {
+    /// The one whose function is being polled.
+    pub(crate) fn get() -> Option<Self> {
+        CURRENT.get()
+    }
+
+    /// Polls a function that works on this call, or on none.
+    pub(crate) fn poll<R>(current: Option<Self>, poll: impl FnOnce() -> R) -> R {
+        /// Also when it panics.
+        struct Before(Option<Current>);
+        impl Drop for Before {
+            fn drop(&mut self) {
+                CURRENT.set(self.0);
+            }
+        }
+        let _before = Before(CURRENT.replace(current));
+        poll()
+    }
 }
 
 /// Lets a future go on with the call that is worked on here, in whatever task it runs.
@@ -28,12 +57,14 @@ tokio::task_local! {
 /// # Cancel safety
 /// That of the future.
 pub fn in_this_call<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    let current = CURRENT.try_with(Clone::clone).ok();
+    let current = Current::get();
     async move {
-        match current {
-            Some(current) => CURRENT.scope(current, future).await,
-            None => future.await,
-        }
+        let mut future = pin!(future);
+        poll_fn(|cx| match current {
+            Some(_) => Current::poll(current, || future.as_mut().poll(cx)),
+            None => future.as_mut().poll(cx),
+        })
+        .await
     }
 }
 
@@ -41,8 +72,6 @@ pub fn in_this_call<F: Future>(future: F) -> impl Future<Output = F::Output> {
 #[derive(Debug)]
 pub struct Call {
     pub(crate) entity: Entity,
-    /// Under which it is answered, if it is.
-    pub(crate) key: Option<RequestKey>,
     pub(crate) kind: CallKind,
     pub(crate) name: String,
     pub(crate) data: Data,
@@ -68,7 +97,7 @@ pub enum CallKind {
 impl Call {
     /// One without argument.
     pub(crate) fn of(entity: &Entity, kind: CallKind) -> Self {
-        Self { entity: entity.clone(), key: None, kind, name: String::new(), data: Data::None, meta: None }
+        Self { entity: entity.clone(), kind, name: String::new(), data: Data::None, meta: None }
     }
 
     /// Whose call it is.

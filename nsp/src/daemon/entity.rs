@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
-use super::call::CURRENT;
+use super::call::Current;
 use super::connection::{Command, Connection, now};
 use super::emit::{Audience, EmitError, Emitter, Reached, To};
 use super::extract::Caller;
@@ -333,8 +333,8 @@ impl Entity {
     /// Ends it: the client is told that it is closed, what runs for it is stopped, and its service says goodbye. A function that closes who has
     /// called it is answered before.
     pub fn close(&self) {
-        let mine = |(entity, key): &(EntityId, _)| if *entity == self.0.id { *key } else { None };
-        let after = CURRENT.try_with(mine).ok().flatten();
+        let ours = Current::get().filter(|current| current.connection == self.connection());
+        let after = ours.map(|current| current.key);
         self.0.connection.command(Command::CloseEntity { entity: self.0.id.clone(), after });
     }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio_util::sync::ReusableBoxFuture;
 
-use super::call::CURRENT;
 use super::extract::{Blob, FromCall, Json, Meta};
 use super::guard::Guard;
 use super::{Call, Fail};
@@ -228,12 +227,11 @@ where
     }
 
     fn start(self: Arc<Self>, call: Call, slot: &mut FutureSlot) {
-        let current = (call.entity.id().clone(), call.key);
-        slot.fill(CURRENT.scope(current, async move {
+        slot.fill(async move {
             let shows = self.guard.admit(&call).await?;
             let gift = self.handler.run(&call, &self.state).await?;
             Ok(shows.apply(gift))
-        }));
+        });
     }
 }
 

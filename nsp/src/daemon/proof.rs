@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
 
-use super::call::CURRENT;
+use super::call::Current;
 use super::connection::{Command, Secret, now};
 use super::entity::{Entity, User};
 use super::fail::{Fail, code, of_denied};
@@ -20,7 +20,6 @@ use super::shared::Shared;
 use crate::authority::{Denied, Proved, Revoked, RevokedToken};
 use crate::machine::check::{Check, Demand, Step, Subject, Verdict};
 use crate::machine::daemon::PushError;
-use crate::proto::EntityId;
 use crate::proto::au::Notice;
 use crate::secret::Token;
 
@@ -336,11 +335,10 @@ pub(crate) fn revoke(daemon: &Shared, revoked: &Revoked) {
     if !concerned.is_empty() {
         tracing::info!(user = %user.escape_debug(), entities = concerned.len(), "access was revoked");
     }
-    let current = CURRENT.try_with(|(entity, key)| Some((entity.clone(), (*key)?))).ok().flatten();
+    let current = Current::get();
     for entity in concerned {
         let connection = &entity.0.connection;
-        let is_theirs = |caller: &EntityId| connection.lock().machine.has(caller);
-        let by = current.as_ref().filter(|(caller, _)| is_theirs(caller)).map(|(_, key)| *key);
+        let by = current.filter(|current| current.connection == connection.id).map(|current| current.key);
         connection.command(Command::Revoked { by });
     }
 }

@@ -26,6 +26,7 @@ mod held;
 mod link;
 pub(crate) mod numbered;
 mod timers;
+mod waiting;
 
 use bytes::{Bytes, BytesMut};
 
@@ -37,6 +38,7 @@ pub use check::Check;
 pub use client::Client;
 pub use daemon::Daemon;
 pub use entities::{Entities, Filter};
+pub(crate) use link::Next;
 pub use link::{SpError, SpMode, SpPolicy};
 
 /// What a carrier hands over.

@@ -110,19 +110,20 @@ impl Request {
     /// When it is another packet, not JSON, of an unknown operation, or a question without `d`.
     pub fn decode(packet: &Packet) -> Result<Self, DecodeError> {
         let payload = packet.expect(Method::Au, Leg::Request, "AUrq")?;
-        let operation = Operation::read(Method::Au, payload)?;
+        let mut operation = Operation::new(Method::Au, payload);
+        let operation = operation.read()?;
         let notice = match operation.name() {
-            "TK" => return Self::ask(Question::Token, operation),
-            "PW" => return Self::ask(Question::Password, operation),
-            "TF" => Notice::TokenFailed,
-            "PF" => Notice::PasswordFailed,
-            "SI" => Notice::SignIn,
+            b"TK" => return Self::ask(Question::Token, operation),
+            b"PW" => return Self::ask(Question::Password, operation),
+            b"TF" => Notice::TokenFailed,
+            b"PF" => Notice::PasswordFailed,
+            b"SI" => Notice::SignIn,
             _ => return Err(operation.unknown()),
         };
         Ok(Self::Tell { notice, entity: operation.entity_beside() })
     }
 
-    fn ask(question: Question, operation: Operation<'_>) -> Result<Self, DecodeError> {
+    fn ask(question: Question, operation: &Operation<'_>) -> Result<Self, DecodeError> {
         let fields = operation.fields(question.code())?;
         Ok(Self::Ask { question, id: fields.request_id()?, user: fields.text("u").map(Into::into) })
     }
@@ -159,10 +160,11 @@ impl Answer {
     /// When it is another packet, not JSON, of an unknown operation, or without `d`.
     pub fn decode(packet: &Packet) -> Result<Self, DecodeError> {
         let payload = packet.expect(Method::Au, Leg::Answer, "AUrs")?;
-        let operation = Operation::read(Method::Au, payload)?;
+        let mut operation = Operation::new(Method::Au, payload);
+        let operation = operation.read()?;
         let question = match operation.name() {
-            "TK" => Question::Token,
-            "PW" => Question::Password,
+            b"TK" => Question::Token,
+            b"PW" => Question::Password,
             _ => return Err(operation.unknown()),
         };
         let fields = operation.fields(question.code())?;

@@ -116,13 +116,14 @@ impl Request {
     /// When it is another packet, not JSON, of an unknown operation, or without what the operation needs.
     pub fn decode(packet: &Packet) -> Result<Self, DecodeError> {
         let payload = packet.expect(Method::Ca, Leg::Request, "CArq")?;
-        let operation = Operation::read(Method::Ca, payload)?;
+        let mut operation = Operation::new(Method::Ca, payload);
+        let operation = operation.read()?;
         Ok(match operation.name() {
-            "AS" => {
+            b"AS" => {
                 let fields = operation.fields("AS")?;
                 Self::Data { entity: fields.entity()?, data: fields.data() }
             }
-            "EV" => {
+            b"EV" => {
                 let fields = operation.fields("EV")?;
                 Self::Event {
                     entity: fields.entity()?,
@@ -130,7 +131,7 @@ impl Request {
                     data: fields.data(),
                 }
             }
-            "BE" => {
+            b"BE" => {
                 let fields = operation.fields("BE")?;
                 Self::BlobEvent {
                     entity: fields.entity()?,
@@ -139,7 +140,7 @@ impl Request {
                     data: fields.data(),
                 }
             }
-            "CS" => Self::Close { entity: operation.fields("CS")?.entity()? },
+            b"CS" => Self::Close { entity: operation.fields("CS")?.entity()? },
             _ => return Err(operation.unknown()),
         })
     }
@@ -195,11 +196,12 @@ impl Answer {
     /// When it is another packet, not JSON, of an unknown operation, or without an entity.
     pub fn decode(packet: &Packet) -> Result<Self, DecodeError> {
         let payload = packet.expect(Method::Ca, Leg::Answer, "CArs")?;
-        let operation = Operation::read(Method::Ca, payload)?;
+        let mut operation = Operation::new(Method::Ca, payload);
+        let operation = operation.read()?;
         let of = match operation.name() {
-            "AS" => Acknowledged::Data,
-            "EV" => Acknowledged::Event,
-            "BE" => Acknowledged::BlobEvent,
+            b"AS" => Acknowledged::Data,
+            b"EV" => Acknowledged::Event,
+            b"BE" => Acknowledged::BlobEvent,
             _ => return Err(operation.unknown()),
         };
         let fields = operation.fields(of.code())?;

@@ -20,6 +20,6 @@ mod answer;
 mod request;
 
 pub use answer::Answer;
-pub(crate) use answer::encode_return;
-pub(crate) use request::encode_call;
+pub(crate) use answer::{Returned, write_return};
 pub use request::{Create, Mode, Request};
+pub(crate) use request::{write_call, write_call_of, write_send};

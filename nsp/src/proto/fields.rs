@@ -12,45 +12,71 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::error::JsonFault;
-use super::scan::Scanner;
+use super::scan::{Scanner, Value, usual};
 use super::value::{Data, EntityId, RequestId};
 use super::{DecodeError, Letters, Method, Payload, RawJson};
 
 /// A payload `{"m":operation,"d":{…}}`, before it is known what the operation needs.
-pub(super) struct Operation<'a> {
+pub(crate) struct Operation<'a> {
     method: Method,
     payload: &'a Payload,
-    name: Cow<'a, str>,
+    name: Name<'a>,
     outer: Outer<'a>,
 }
 
+/// What an operation is called.
+enum Name<'a> {
+    Letters([u8; 2]),
+    Other(Cow<'a, str>),
+}
+
 impl<'a> Operation<'a> {
-    #[inline]
-    pub(super) fn read(method: Method, payload: &'a Payload) -> Result<Self, DecodeError> {
-        let mut outer = Outer::default();
-        if !outer.scan(&payload.json) {
-            outer = parse(method, &payload.json)?;
-        }
-        let name = outer.m.and_then(text_of).ok_or(DecodeError::MissingField {
-            method,
-            operation: "operation",
-            field: "m",
-        })?;
-        Ok(Self { method, payload, name, outer })
+    /// One that is to be [read](Self::read), in its place: it is too large to be moved.
+    #[inline(always)]
+    pub(crate) fn new(method: Method, payload: &'a Payload) -> Self {
+        Self { method, payload, name: Name::Letters([0; 2]), outer: Outer::default() }
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.name
+    /// Looks where its values stand.
+    #[inline(always)]
+    pub(crate) fn read(&mut self) -> Result<&Self, DecodeError> {
+        if let Some(name) = self.outer.d.usual(&self.payload.json) {
+            self.outer.has_d = true;
+            self.name = Name::Letters(name);
+        } else {
+            self.read_unusual()?;
+        }
+        Ok(self)
+    }
+
+    #[cold]
+    fn read_unusual(&mut self) -> Result<(), DecodeError> {
+        let Self { method, payload, name, outer } = self;
+        *outer = Outer::default();
+        if !outer.scan(&payload.json) {
+            *outer = parse(*method, &payload.json)?;
+        }
+        let missing = DecodeError::MissingField { method: *method, operation: "operation", field: "m" };
+        *name = Name::Other(outer.m.and_then(Value::said).ok_or(missing)?);
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn name(&self) -> &[u8] {
+        match &self.name {
+            Name::Letters(letters) => letters,
+            Name::Other(name) => name.as_bytes(),
+        }
     }
 
     /// The error for an operation that the method does not have.
     pub(super) fn unknown(&self) -> DecodeError {
-        DecodeError::UnknownOperation { method: self.method, operation: Letters::of(self.name.as_bytes()) }
+        DecodeError::UnknownOperation { method: self.method, operation: Letters::of(self.name()) }
     }
 
     /// The entity that stands beside `m`, where it does.
     pub(super) fn entity_beside(&self) -> Option<EntityId> {
-        self.outer.i.and_then(text_of).and_then(|id| EntityId::new(&id))
+        self.outer.i.and_then(Value::said).and_then(|id| EntityId::new(&id))
     }
 
     /// What `d` holds, for the operation of that name.
@@ -102,29 +128,30 @@ pub(super) struct Fields<'a> {
 impl<'a> Fields<'a> {
     #[inline]
     pub(super) fn get(&self, key: &'static str) -> Option<&'a str> {
-        self.keys.get(key)
+        self.keys.get(key).map(|value| value.text)
     }
 
     /// A string, or nothing when there is none of that type.
     pub(super) fn text(&self, key: &'static str) -> Option<Cow<'a, str>> {
-        self.get(key).and_then(text_of)
+        self.keys.get(key).and_then(Value::said)
     }
 
     /// A string that has to be there.
     #[inline]
     pub(super) fn required_text(&self, key: &'static str) -> Result<Cow<'a, str>, DecodeError> {
-        text_of(self.required(key)?).ok_or_else(|| self.bad(key, "a string"))
+        self.required(key)?.said().ok_or_else(|| self.bad(key, "a string"))
     }
 
     /// The entity `i` that has to be there.
     pub(super) fn entity(&self) -> Result<EntityId, DecodeError> {
-        self.entity_of(&|_| None)
+        self.entity_of(|_| None)
     }
 
     /// The same, which `known` may have already.
+    #[inline]
     pub(super) fn entity_of(
         &self,
-        known: &dyn Fn(&str) -> Option<EntityId>,
+        known: impl Fn(&str) -> Option<EntityId>,
     ) -> Result<EntityId, DecodeError> {
         let id = self.required_text("i")?;
         known(&id)
@@ -153,10 +180,11 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn required(&self, key: &'static str) -> Result<&'a str, DecodeError> {
+    #[inline]
+    fn required(&self, key: &'static str) -> Result<Value<'a>, DecodeError> {
         let missing =
             DecodeError::MissingField { method: self.method, operation: self.operation, field: key };
-        self.get(key).ok_or(missing)
+        self.keys.get(key).ok_or(missing)
     }
 
     fn bad(&self, field: &'static str, expected: &'static str) -> DecodeError {
@@ -171,9 +199,8 @@ pub(super) fn whole_text(
     payload: &Payload,
 ) -> Result<String, DecodeError> {
     let value: &RawValue = parse(method, &payload.json)?;
-    let value = value.get();
     let bad = DecodeError::BadField { method, operation, field: "body", expected: "a string" };
-    text_of(value).map(Cow::into_owned).ok_or(bad)
+    Value::from(value).said().map(Cow::into_owned).ok_or(bad)
 }
 
 fn parse<'a, T: Deserialize<'a>>(method: Method, text: &'a Bytes) -> Result<T, DecodeError> {
@@ -182,32 +209,27 @@ fn parse<'a, T: Deserialize<'a>>(method: Method, text: &'a Bytes) -> Result<T, D
 
 /// The string that a value is, borrowed where it holds no escapes.
 pub(super) fn text_of(text: &str) -> Option<Cow<'_, str>> {
-    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') {
-        serde_json::from_str(text).ok().map(Cow::Owned)
-    } else {
-        Some(Cow::Borrowed(inner))
-    }
+    Value { text, is_plain: false }.said()
 }
 
 macro_rules! fields {
     ($($key:ident = $text:literal),*) => {
         /// The keys that NSP's messages are made of. Their meaning depends on the message.
         #[derive(Default)]
-        struct Keys<'a> { $($key: Option<&'a str>),* }
+        struct Keys<'a> { $($key: Option<Value<'a>>),* }
 
         impl<'a> Keys<'a> {
             #[inline]
-            fn slot(&mut self, key: &str) -> Option<&mut Option<&'a str>> {
+            fn slot(&mut self, key: &[u8]) -> Option<&mut Option<Value<'a>>> {
                 // As bytes: then it is one jump for all that are one letter.
-                match key.as_bytes() {
+                match key {
                     $($text => Some(&mut self.$key),)*
                     _ => None,
                 }
             }
 
             #[inline]
-            fn get(&self, key: &str) -> Option<&'a str> {
+            fn get(&self, key: &str) -> Option<Value<'a>> {
                 match key {
                     $(stringify!($key) => self.$key,)*
                     _ => None,
@@ -236,6 +258,16 @@ fields!(
 );
 
 impl<'a> Keys<'a> {
+    /// Takes those of `d` out of a message in its usual form, and gives its operation.
+    #[inline(always)]
+    fn usual(&mut self, text: &'a [u8]) -> Option<[u8; 2]> {
+        usual(text, |key, value| {
+            if let Some(slot) = self.slot(&[key]) {
+                *slot = Some(value);
+            }
+        })
+    }
+
     fn scan(&mut self, scanner: &mut Scanner<'a>) -> Option<()> {
         scanner.object(|scanner, key| {
             let value = scanner.value()?;
@@ -261,8 +293,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Keys<'a> {
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Keys<'a>, M::Error> {
                 let mut keys = Keys::default();
                 while let Some(Key(key)) = map.next_key()? {
-                    match keys.slot(&key) {
-                        Some(slot) => *slot = Some(map.next_value::<&RawValue>()?.get()),
+                    match keys.slot(key.as_bytes()) {
+                        Some(slot) => *slot = Some(map.next_value::<&RawValue>()?.into()),
                         None => {
                             map.next_value::<IgnoredAny>()?;
                         }
@@ -279,8 +311,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Keys<'a> {
 /// `{"m":operation,"d":{…}}`, with the `i` that stands beside `m` in the notices of AU.
 #[derive(Default)]
 struct Outer<'a> {
-    m: Option<&'a str>,
-    i: Option<&'a str>,
+    m: Option<Value<'a>>,
+    i: Option<Value<'a>>,
     d: Keys<'a>,
     has_d: bool,
 }
@@ -291,12 +323,12 @@ impl<'a> Outer<'a> {
         let read = Scanner::whole(text, |scanner| {
             scanner.object(|scanner, key| {
                 match key {
-                    "m" => self.m = Some(scanner.value()?),
-                    "i" => self.i = Some(scanner.value()?),
+                    b"m" => self.m = Some(scanner.value()?),
+                    b"i" => self.i = Some(scanner.value()?),
                     // Seldom twice, and then the keys of the first must not shine through.
-                    "d" if self.has_d => return None,
-                    "d" if scanner.null() => {}
-                    "d" => {
+                    b"d" if self.has_d => return None,
+                    b"d" if scanner.null() => {}
+                    b"d" => {
                         self.has_d = true;
                         self.d.scan(scanner)?;
                     }
@@ -326,8 +358,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Outer<'a> {
                 let mut outer = Outer::default();
                 while let Some(Key(key)) = map.next_key()? {
                     match &*key {
-                        "m" => outer.m = Some(map.next_value::<&RawValue>()?.get()),
-                        "i" => outer.i = Some(map.next_value::<&RawValue>()?.get()),
+                        "m" => outer.m = Some(map.next_value::<&RawValue>()?.into()),
+                        "i" => outer.i = Some(map.next_value::<&RawValue>()?.into()),
                         "d" => {
                             let keys: Option<Keys<'a>> = map.next_value()?;
                             outer.has_d = keys.is_some();
@@ -379,8 +411,8 @@ mod tests {
 
     fn operation(json: &'static str) -> Result<String, DecodeError> {
         let payload = Payload::json(Bytes::from_static(json.as_bytes()));
-        let operation = Operation::read(Method::Cs, &payload)?;
-        let fields = operation.fields("SF")?;
+        let mut operation = Operation::new(Method::Cs, &payload);
+        let fields = operation.read()?.fields("SF")?;
         fields.required_text("n").map(Cow::into_owned)
     }
 

@@ -87,12 +87,19 @@ impl Received {
     /// [`DecodeError::UnknownName`] when the name is neither a method and a leg nor [`SEALED`], and whatever is wrong with a packed
     /// body. Whether the method is registered, and may come from that side, is for the table to say.
     pub fn from_frame(name: &str, kind: Kind, body: Bytes) -> Result<Self, DecodeError> {
-        if name == SEALED && kind == Kind::Bytes {
+        match name.as_bytes().try_into() {
+            Ok(name) => Self::from_letters(name, kind, body),
+            Err(_) => Err(DecodeError::UnknownName { length: name.len() }),
+        }
+    }
+
+    /// Reads a frame with a name of four letters.
+    #[inline]
+    pub(crate) fn from_letters(name: [u8; 4], kind: Kind, body: Bytes) -> Result<Self, DecodeError> {
+        if name == *SEALED.as_bytes() && kind == Kind::Bytes {
             return Ok(Self::Sealed(body));
         }
-        let &[m0, m1, l0, l1] = name.as_bytes() else {
-            return Err(DecodeError::UnknownName { length: name.len() });
-        };
+        let [m0, m1, l0, l1] = name;
         let (method, leg) = decode_letters([m0, m1], [l0, l1])?;
         let payload = match kind {
             Kind::Json => Payload::json(body),

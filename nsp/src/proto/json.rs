@@ -40,6 +40,21 @@ impl RawJson {
         Ok(Self(finish_buffer(buffer)))
     }
 
+    /// Writes a value as JSON, and lends it.
+    pub(crate) fn lend<T: Serialize + ?Sized, R>(
+        value: &T,
+        use_it: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, serde_json::Error> {
+        let mut buffer = take_buffer(0);
+        serde_json::to_writer(&mut buffer, value)?;
+        let result = use_it(&buffer);
+        if buffer.capacity() <= 2 * LARGE {
+            buffer.clear();
+            BUFFER.set(buffer);
+        }
+        Ok(result)
+    }
+
     /// Reads the text as a `T`, which may borrow from it.
     ///
     /// # Errors
@@ -141,7 +156,13 @@ impl Writer {
     /// Begins `{"m":operation,"d":{`.
     #[inline]
     pub(crate) fn operation(operation: &str, capacity: usize) -> Self {
-        let mut out = take_buffer(capacity + 24);
+        Self::operation_in(take_buffer(capacity + 24), operation, capacity)
+    }
+
+    /// The same, behind what stands in a buffer already.
+    #[inline]
+    pub(crate) fn operation_in(mut out: Vec<u8>, operation: &str, capacity: usize) -> Self {
+        out.reserve(capacity + 24);
         let mut begin = *br#"{"m":"XX","d":{"#;
         match operation.as_bytes() {
             &[one, two] => (begin[6], begin[7]) = (one, two),
@@ -158,6 +179,17 @@ impl Writer {
         self
     }
 
+    /// A text that is known to have nothing to escape.
+    #[inline]
+    pub(crate) fn word(&mut self, key: &str, value: &str) -> &mut Self {
+        debug_assert_eq!(plain(value.as_bytes()), value.len(), "{value:?}");
+        self.key(key);
+        self.out.push(b'"');
+        self.out.extend_from_slice(value.as_bytes());
+        self.out.push(b'"');
+        self
+    }
+
     #[inline]
     pub(crate) fn raw(&mut self, key: &str, value: &RawJson) -> &mut Self {
         self.literal(key, value.as_bytes())
@@ -171,8 +203,15 @@ impl Writer {
     }
 
     pub(crate) fn finish(&mut self) -> Bytes {
-        self.out.resize(self.out.len() + self.depth, b'}');
-        finish_buffer(std::mem::take(&mut self.out))
+        finish_buffer(self.finish_in())
+    }
+
+    /// Gives back the buffer.
+    #[inline]
+    pub(crate) fn finish_in(&mut self) -> Vec<u8> {
+        let mut out = std::mem::take(&mut self.out);
+        out.extend_from_slice(if self.depth == 2 { b"}}" } else { b"}" });
+        out
     }
 
     /// Keys are words of the protocol, one or two letters mostly, without anything to escape.

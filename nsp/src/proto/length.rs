@@ -32,7 +32,10 @@ pub(crate) fn read(digits: [u8; DIGITS]) -> Result<u64, LengthError> {
 pub(crate) fn write(mut length: usize, out: &mut impl BufMut) {
     let mut digits = [b'0'; DIGITS];
     for slot in digits.iter_mut().rev() {
-        *slot += u8::try_from(length % 10).unwrap_or_default();
+        if length == 0 {
+            break;
+        }
+        *slot += (length % 10) as u8;
         length /= 10;
     }
     out.put_slice(&digits);

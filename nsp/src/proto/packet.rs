@@ -165,6 +165,13 @@ impl Packet {
         }
     }
 
+    /// Whether it has a binary form.
+    #[inline]
+    pub(crate) fn check(&self, methods: &Methods) -> Result<(), EncodeError> {
+        self.form(methods).map(drop)
+    }
+
+    #[inline]
     fn form(&self, methods: &Methods) -> Result<Form, EncodeError> {
         let form = match methods.rule(self.method) {
             Ok(rule) => rule.form(self.leg),

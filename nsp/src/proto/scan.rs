@@ -4,201 +4,276 @@
 //! alone: then, and whenever something is wrong, serde_json reads the text again, and has the word on what is wrong with it. So an error is
 //! always told in the same words, and this file need not know any.
 
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
 /// Values within values that are followed here.
 const DEPTH: usize = 32;
 
+/// A value as it stands in the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Value<'a> {
+    pub(super) text: &'a str,
+    /// It is a string without escapes, so what it says stands between its quotes.
+    pub(super) is_plain: bool,
+}
+
+/// Goes over a message in the form in which programs write it: `{"m":"XX","d":{…}}`, no blanks, keys of one letter. Gives `XX`, and
+/// each key of `d` with its value; `None` is "not sure".
+///
+/// It is [`Scanner`] for the one case that is nearly all, with nothing on the way that the compiler cannot keep in registers.
+#[inline(always)]
+pub(super) fn usual<'a>(text: &'a [u8], mut each: impl FnMut(u8, Value<'a>)) -> Option<[u8; 2]> {
+    let [
+        b'{',
+        b'"',
+        b'm',
+        b'"',
+        b':',
+        b'"',
+        first @ b'A'..=b'Z',
+        second @ b'A'..=b'Z',
+        b'"',
+        b',',
+        b'"',
+        b'd',
+        b'"',
+        b':',
+        b'{',
+        rest @ ..,
+    ] = text
+    else {
+        return None;
+    };
+    let text = std::str::from_utf8(text).ok()?;
+    let mut rest = rest;
+    loop {
+        let [b'"', key @ b'a'..=b'z', b'"', b':', value @ ..] = rest else { return None };
+        let (value, after) = value_of(text, value)?;
+        each(*key, value);
+        match after {
+            [b',', next @ ..] => rest = next,
+            b"}}" => return Some([*first, *second]),
+            _ => return None,
+        }
+    }
+}
+
+/// The value at the beginning of the rest of a text, and what is behind it.
+#[inline(always)]
+fn value_of<'a>(text: &'a str, rest: &'a [u8]) -> Option<(Value<'a>, &'a [u8])> {
+    // Most values of the protocol are strings without escapes.
+    let (is_plain, after) = match plain_string(rest) {
+        Some((_, after)) => (true, after),
+        None => (false, skip(rest, DEPTH)?),
+    };
+    Some((Value { text: text.get(text.len() - rest.len()..text.len() - after.len())?, is_plain }, after))
+}
+
 /// Reads from left to right; `None` is "not sure".
+///
+/// What walks over the text are functions of what is left of it, which give what is left behind them: that stays in registers.
 pub(super) struct Scanner<'a> {
     text: &'a str,
-    at: usize,
+    rest: &'a [u8],
 }
 
 impl<'a> Scanner<'a> {
     /// Goes over a whole text.
+    #[inline]
     pub(super) fn whole<T>(text: &'a [u8], read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
-        let mut scanner = Self { text: std::str::from_utf8(text).ok()?, at: 0 };
-        scanner.blank();
+        let text = std::str::from_utf8(text).ok()?;
+        let mut scanner = Self { text, rest: blank(text.as_bytes()) };
         let value = read(&mut scanner)?;
-        scanner.blank();
-        (scanner.at == scanner.text.len()).then_some(value)
+        blank(scanner.rest).is_empty().then_some(value)
     }
 
     /// Goes over an object, whose values `each` has to take.
-    pub(super) fn object(&mut self, mut each: impl FnMut(&mut Self, &'a str) -> Option<()>) -> Option<()> {
-        self.take(b'{')?;
-        self.blank();
-        if self.take(b'}').is_some() {
+    #[inline]
+    pub(super) fn object(&mut self, mut each: impl FnMut(&mut Self, &'a [u8]) -> Option<()>) -> Option<()> {
+        self.rest = blank(take(self.rest, b'{')?);
+        if let Some(rest) = take(self.rest, b'}') {
+            self.rest = rest;
             return Some(());
         }
         loop {
-            let key = self.key()?;
+            let (key, rest) = key(self.rest)?;
+            self.rest = rest;
             each(self, key)?;
-            self.blank();
-            if self.take(b'}').is_some() {
-                return Some(());
-            }
-            self.take(b',')?;
-            self.blank();
-        }
-    }
-
-    /// Whether `null` comes next; takes it if so.
-    pub(super) fn null(&mut self) -> bool {
-        self.literal("null").is_some()
-    }
-
-    /// Takes any value, as it stands in the text.
-    #[inline]
-    pub(super) fn value(&mut self) -> Option<&'a str> {
-        let from = self.at;
-        if let Some((b'"', rest)) = self.rest().split_first() {
-            // Most values of the protocol are strings without escapes.
-            let length = plain(rest);
-            if rest.get(length) == Some(&b'"') {
-                self.at += length + 2;
-                return self.text.get(from..self.at);
-            }
-        }
-        self.skip(DEPTH)?;
-        self.text.get(from..self.at)
-    }
-
-    /// A key without escapes, and the colon behind it.
-    #[inline]
-    fn key(&mut self) -> Option<&'a str> {
-        // Nearly all keys of the protocol are one letter, and nobody writes blanks.
-        if let Some(&[b'"', b'a'..=b'z', b'"', b':']) = self.rest().first_chunk() {
-            let key = self.text.get(self.at + 1..self.at + 2);
-            self.at += 4;
-            self.blank();
-            return key;
-        }
-        self.take(b'"')?;
-        let from = self.at;
-        self.at += plain(self.rest());
-        let key = self.text.get(from..self.at)?;
-        self.take(b'"')?;
-        self.blank();
-        self.take(b':')?;
-        self.blank();
-        Some(key)
-    }
-
-    fn skip(&mut self, depth: usize) -> Option<()> {
-        let depth = depth.checked_sub(1)?;
-        match self.peek()? {
-            b'0'..=b'9' => self.number(),
-            b'"' => self.string(),
-            b'{' => self.object(|scanner, _| scanner.skip(depth)),
-            b'[' => self.array(depth),
-            b't' => self.literal("true"),
-            b'f' => self.literal("false"),
-            b'n' => self.literal("null"),
-            _ => self.number(),
-        }
-    }
-
-    fn array(&mut self, depth: usize) -> Option<()> {
-        self.take(b'[')?;
-        self.blank();
-        if self.take(b']').is_some() {
-            return Some(());
-        }
-        loop {
-            self.skip(depth)?;
-            self.blank();
-            if self.take(b']').is_some() {
-                return Some(());
-            }
-            self.take(b',')?;
-            self.blank();
-        }
-    }
-
-    fn string(&mut self) -> Option<()> {
-        self.take(b'"')?;
-        loop {
-            self.at += plain(self.rest());
-            match self.next()? {
-                b'"' => return Some(()),
-                b'\\' => match self.next()? {
-                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
-                    b'u' => {
-                        let digits = self.rest().first_chunk::<4>()?;
-                        if !digits.iter().all(u8::is_ascii_hexdigit) {
-                            return None;
-                        }
-                        self.at += 4;
-                    }
-                    _ => return None,
-                },
+            match blank(self.rest) {
+                [b',', rest @ ..] => self.rest = blank(rest),
+                [b'}', rest @ ..] => {
+                    self.rest = rest;
+                    return Some(());
+                }
                 _ => return None,
             }
         }
     }
 
-    fn number(&mut self) -> Option<()> {
-        let _ = self.take(b'-');
-        if self.take(b'0').is_none() {
-            self.digits()?;
+    /// Whether `null` comes next; takes it if so.
+    pub(super) fn null(&mut self) -> bool {
+        let rest = literal(self.rest, b"null");
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    /// Takes any value, as it stands in the text.
+    #[inline]
+    pub(super) fn value(&mut self) -> Option<Value<'a>> {
+        let (value, rest) = value_of(self.text, self.rest)?;
+        self.rest = rest;
+        Some(value)
+    }
+}
+
+impl<'a> Value<'a> {
+    /// What a string says, borrowed where it holds no escapes; `None` of what is none.
+    #[inline]
+    pub(super) fn said(self) -> Option<Cow<'a, str>> {
+        let inside = self.text.strip_prefix('"')?.strip_suffix('"')?;
+        if self.is_plain || !inside.contains('\\') {
+            return Some(Cow::Borrowed(inside));
         }
-        if self.take(b'.').is_some() {
-            self.digits()?;
-        }
-        if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.at += 1;
-            if matches!(self.peek(), Some(b'+' | b'-')) {
-                self.at += 1;
+        serde_json::from_str(self.text).ok().map(Cow::Owned)
+    }
+}
+
+impl<'a> From<&'a RawValue> for Value<'a> {
+    fn from(value: &'a RawValue) -> Self {
+        Self { text: value.get(), is_plain: false }
+    }
+}
+
+/// A string without escapes, and what is behind it.
+#[inline(always)]
+fn plain_string(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [b'"', text @ ..] = text else { return None };
+    let (inside, [b'"', rest @ ..]) = text.split_at_checked(plain(text))? else { return None };
+    Some((inside, rest))
+}
+
+/// A key without escapes, and what is behind its colon.
+#[inline(always)]
+fn key(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    // Nearly all keys of the protocol are one letter, and nobody writes blanks.
+    if let [b'"', key @ b'a'..=b'z', b'"', b':', rest @ ..] = text {
+        return Some((std::slice::from_ref(key), blank(rest)));
+    }
+    let (key, rest) = plain_string(text)?;
+    Some((key, blank(take(blank(rest), b':')?)))
+}
+
+fn skip(text: &[u8], depth: usize) -> Option<&[u8]> {
+    let depth = depth.checked_sub(1)?;
+    match text {
+        [b'0'..=b'9' | b'-', ..] => number(text),
+        [b'"', rest @ ..] => match plain_string(text) {
+            Some((_, rest)) => Some(rest),
+            None => string(rest),
+        },
+        [b'{', rest @ ..] => {
+            let mut rest = blank(rest);
+            if let Some(rest) = take(rest, b'}') {
+                return Some(rest);
             }
-            self.digits()?;
+            loop {
+                // Numbers are nearly as frequent as strings, and not worth a call.
+                let value = key(rest)?.1;
+                let next = match value {
+                    [b'0'..=b'9' | b'-', ..] => number(value),
+                    _ => skip(value, depth),
+                };
+                match blank(next?) {
+                    [b',', next @ ..] => rest = blank(next),
+                    [b'}', rest @ ..] => return Some(rest),
+                    _ => return None,
+                }
+            }
         }
-        Some(())
+        [b'[', rest @ ..] => {
+            let mut rest = blank(rest);
+            if let Some(rest) = take(rest, b']') {
+                return Some(rest);
+            }
+            loop {
+                match blank(skip(rest, depth)?) {
+                    [b',', next @ ..] => rest = blank(next),
+                    [b']', rest @ ..] => return Some(rest),
+                    _ => return None,
+                }
+            }
+        }
+        [b't', ..] => literal(text, b"true"),
+        [b'f', ..] => literal(text, b"false"),
+        _ => literal(text, b"null"),
     }
+}
 
-    fn digits(&mut self) -> Option<()> {
-        let count = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
-        self.at += count;
-        (count > 0).then_some(())
-    }
-
-    fn literal(&mut self, word: &str) -> Option<()> {
-        self.rest().starts_with(word.as_bytes()).then(|| self.at += word.len())
-    }
-
-    #[inline]
-    fn blank(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\n' | b'\t' | b'\r')) {
-            self.at += 1;
+/// What is behind a string whose first quote is gone.
+fn string(mut text: &[u8]) -> Option<&[u8]> {
+    loop {
+        match text.get(plain(text)..)? {
+            [b'"', rest @ ..] => return Some(rest),
+            [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', rest @ ..] => text = rest,
+            [b'\\', b'u', a, b, c, d, rest @ ..] if [a, b, c, d].into_iter().all(u8::is_ascii_hexdigit) => {
+                text = rest;
+            }
+            _ => return None,
         }
     }
+}
 
-    #[inline]
-    fn take(&mut self, byte: u8) -> Option<()> {
-        (self.peek()? == byte).then(|| self.at += 1)
+#[inline(always)]
+fn number(text: &[u8]) -> Option<&[u8]> {
+    let text = take(text, b'-').unwrap_or(text);
+    let mut text = match take(text, b'0') {
+        Some(rest) => rest,
+        None => digits(text)?,
+    };
+    if let Some(rest) = take(text, b'.') {
+        text = digits(rest)?;
     }
-
-    #[inline]
-    fn next(&mut self) -> Option<u8> {
-        let byte = self.peek()?;
-        self.at += 1;
-        Some(byte)
+    match text {
+        [b'e' | b'E', b'+' | b'-', rest @ ..] | [b'e' | b'E', rest @ ..] => digits(rest),
+        _ => Some(text),
     }
+}
 
-    #[inline]
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
+#[inline(always)]
+fn digits(text: &[u8]) -> Option<&[u8]> {
+    let mut rest = text;
+    while let [b'0'..=b'9', next @ ..] = rest {
+        rest = next;
     }
+    (rest.len() < text.len()).then_some(rest)
+}
 
-    #[inline]
-    fn rest(&self) -> &'a [u8] {
-        self.text.as_bytes().get(self.at..).unwrap_or_default()
+fn literal<'a>(text: &'a [u8], word: &[u8]) -> Option<&'a [u8]> {
+    text.strip_prefix(word)
+}
+
+#[inline(always)]
+fn blank(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\n' | b'\t' | b'\r', rest @ ..] = text {
+        text = rest;
+    }
+    text
+}
+
+#[inline(always)]
+fn take(text: &[u8], byte: u8) -> Option<&[u8]> {
+    match text {
+        [first, rest @ ..] if *first == byte => Some(rest),
+        _ => None,
     }
 }
 
 /// How many bytes stand for themselves in a JSON string, from the first on: up to a quote, a backslash or a control character.
 ///
 /// Eight at a time: the highest bit of each byte of `found` is set where such a byte is, and perhaps where one is behind it.
-#[inline]
+#[inline(always)]
 pub(super) fn plain(mut bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = ONES << 7;
@@ -223,12 +298,11 @@ pub(super) fn plain(mut bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::value::RawValue;
 
     use super::*;
 
     fn scan(text: &[u8]) -> Option<&str> {
-        Scanner::whole(text, Scanner::value)
+        Scanner::whole(text, Scanner::value).map(|value| value.text)
     }
 
     #[test]
@@ -289,6 +363,25 @@ mod tests {
             let theirs = serde_json::from_str::<&RawValue>(&text).ok().map(RawValue::get);
             if let Some(ours) = scan(text.as_bytes()) {
                 prop_assert_eq!(Some(ours), theirs);
+            }
+        }
+
+        #[test]
+        fn usual_form_is_read_as_any_other(text in r#"\{"m":"SF","d":\{("[a-d]":("[a-z"\\]{0,3}"|[0-9.-]{1,3}|\{\}|\[1\]),?){1,3}\}\}"#) {
+            let mut usually = Vec::new();
+            if usual(text.as_bytes(), |key, value| usually.push((vec![key], value))).is_some() {
+                let mut otherwise = Vec::new();
+                let read = Scanner::whole(text.as_bytes(), |scanner| {
+                    scanner.object(|scanner, key| match key {
+                        b"d" => scanner.object(|scanner, key| {
+                            otherwise.push((key.to_vec(), scanner.value()?));
+                            Some(())
+                        }),
+                        _ => scanner.value().map(drop),
+                    })
+                });
+                prop_assert!(read.is_some(), "{text}");
+                prop_assert_eq!(usually, otherwise);
             }
         }
 

@@ -98,7 +98,13 @@ impl RequestId {
     /// The `n` of an id that [`numbered`](Self::numbered) made.
     #[must_use]
     pub fn number(&self) -> Option<u64> {
-        let digits = self.0.as_bytes().strip_prefix(b"\"_")?.strip_suffix(b"\"")?;
+        Self::number_in(self.0.as_bytes())
+    }
+
+    /// The same of a text that was not taken over.
+    #[inline]
+    pub(super) fn number_in(text: &[u8]) -> Option<u64> {
+        let digits = text.strip_prefix(b"\"_")?.strip_suffix(b"\"")?;
         if digits.is_empty() || (digits.len() > 1 && digits.first() == Some(&b'0')) {
             return None; // two texts for one number
         }
@@ -238,7 +244,8 @@ impl Data {
         self.len() == 0
     }
 
-    pub(super) fn json_length(&self) -> usize {
+    /// Length of what [`write`](Self::write) writes.
+    pub(crate) fn json_length(&self) -> usize {
         match self {
             Self::Json(json) => json.as_bytes().len(),
             Self::None | Self::Blob(_) => 4,

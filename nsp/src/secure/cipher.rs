@@ -20,7 +20,7 @@ use aes::cipher::{Block, BlockModeDecrypt, BlockModeEncrypt, InnerIvInit, KeyIni
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _, ConstantTimeLess as _};
+use subtle::{Choice, ConstantTimeEq as _};
 
 use super::{Random, SessionKey};
 
@@ -118,7 +118,7 @@ impl Cipher {
         let start = out.len();
         let mut drawn = [0; BLOCK + SALT];
         let (drawn, _) = drawn.split_at_mut(BLOCK + SALTED);
-        random.fill(drawn);
+        random.fill_message(drawn);
         out.put_slice(drawn);
         if let Err(error) = write(out) {
             out.truncate(start);
@@ -166,17 +166,18 @@ const fn padded(length: usize) -> usize {
     (length / BLOCK + 1) * BLOCK
 }
 
-/// How many bytes of padding a text ends in, if they are all right; every byte of the last block is looked at in any case.
+/// How many bytes of padding a text ends in, if they are all right. The last block is looked at as one number, all of it in any case.
 fn padding(text: &[u8]) -> Option<usize> {
-    let last: &[u8; BLOCK] = text.last_chunk()?;
+    const ONES: u128 = u128::from_ne_bytes([1; BLOCK]);
+    let last = text.last_chunk::<BLOCK>()?;
     let [.., count] = *last;
-    let block = u8::try_from(BLOCK).unwrap_or_default();
-    let mut right = !count.ct_eq(&0) & count.ct_lt(&(block + 1));
-    for (from_end, byte) in (0..block).zip(last.iter().rev()) {
-        let belongs = from_end.ct_lt(&count);
-        right &= Choice::conditional_select(&Choice::from(1), &byte.ct_eq(&count), belongs);
-    }
-    bool::from(right).then_some(usize::from(count))
+    let is_count = Choice::from(u8::from(count.wrapping_sub(1) < 16));
+    // The low bytes of the number, as many as they say themselves; a count of more than there are is wrong anyway.
+    let bits = 8 * (u32::from(count) & 15);
+    let all = u128::MAX.wrapping_mul(u128::from((count >> 4) & 1));
+    let looked_at = ((1_u128 << bits) - 1) | all;
+    let differing = (u128::from_be_bytes(*last) ^ ONES.wrapping_mul(u128::from(count))) & looked_at;
+    bool::from(differing.ct_eq(&0) & is_count).then_some(usize::from(count))
 }
 
 #[cfg(test)]

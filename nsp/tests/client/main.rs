@@ -3,6 +3,7 @@
 
 mod calls;
 mod coming_back;
+mod frames;
 mod opening;
 mod original;
 mod peer;

@@ -41,6 +41,9 @@ fn router() -> Router<Arc<Service>> {
         })
         .on("blob", move |body: Bytes| ready(weigh_blob(&body).map(|weight| blobs.received.add(weight))))
         .on_request("add", async |Json(ask): Json<Ask>| -> Answer { ask.answer() })
+        .on_request("weigh", async |body: Bytes| -> Result<i64, Reject> {
+            weigh_blob(&body).map_err(|error| error.to_string().into())
+        })
         .on_request("tally", async |State(service): State<Arc<Service>>| service.received.take())
         .on_request("join", async |State(service): State<Arc<Service>>, socket: Socket| {
             service.fans.lock().expect("nobody panics with it").push(socket);
@@ -100,7 +103,7 @@ impl Peer for Ours {
 /// The client's end of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    socket: Socket,
+    pub(crate) socket: Socket,
     /// Whom the handler of notes tells.
     arrivals: Arc<OnceLock<Arc<Arrivals>>>,
 }

@@ -5,19 +5,18 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt as _;
 use nossock::transport::tls::{ClientTls, TlsVersion};
 use nsp::Client;
 use nsp::client::{Activity, Connector, Events, Login, Trust};
 use nsp::machine::SpMode;
 use serde::de::IgnoredAny;
-use tokio::task::JoinSet;
 
 use crate::measure::Burst;
-use crate::messages::{Answer, Ask, weigh_blob};
+use crate::messages::{Answer, Ask};
 use crate::net::{Door, HOST, Listener};
 
+use super::blobs::weigh_in_tasks;
 use super::daemon::{self, SERVICE, TOKEN, USER};
 use super::{Arrivals, Caller, Link, Peer, calls_from_tasks};
 
@@ -164,41 +163,18 @@ impl Caller for Line {
     }
 }
 
-/// Calls with a blob that are under way at once: one is written while another is read.
-const BLOBS: usize = 4;
-
 impl Link for Line {
     async fn calls(&mut self, depth: usize, burst: &Arc<Burst>) -> io::Result<u64> {
         calls_from_tasks(self, depth, burst).await
     }
 
     async fn blobs(&mut self, body: Vec<u8>, burst: &Burst) -> io::Result<u64> {
-        let weight = weigh_blob(&body)?;
-        let body = Bytes::from(body);
-        let mut calls = JoinSet::new();
-        let mut begun = 0;
-        loop {
-            let more = burst.more(begun);
-            if (!more || calls.len() >= BLOBS)
-                && let Some(answer) = calls.join_next().await
-            {
-                let weighed: i64 = answer??;
-                if weighed != weight {
-                    return Err(io::Error::other("a blob arrived altered"));
-                }
-            }
-            if more {
-                begun += 1;
-                let (activity, body) = (self.activity.clone(), body.clone());
-                calls.spawn(async move {
-                    let (data, _) = activity.call_blob("weigh", body, &()).await.map_err(io::Error::other)?;
-                    let json = data.into_json().map_err(|_| io::Error::other("answered by a blob"))?;
-                    json.to::<i64>().map_err(io::Error::other)
-                });
-            } else if calls.is_empty() {
-                return Ok(begun);
-            }
-        }
+        weigh_in_tasks(self.activity.clone(), body, burst, async |activity, body| {
+            let (data, _) = activity.call_blob("weigh", body, &()).await.map_err(io::Error::other)?;
+            let json = data.into_json().map_err(|_| io::Error::other("answered by a blob"))?;
+            json.to::<i64>().map_err(io::Error::other)
+        })
+        .await
     }
 
     async fn join(&mut self) -> io::Result<()> {

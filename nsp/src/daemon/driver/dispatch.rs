@@ -11,17 +11,18 @@ use nossock::Seldom;
 use tokio::task::AbortHandle;
 
 use super::finish::{Finish, Reply, panicked, told};
-use super::{Driver, Phase};
-use crate::daemon::call::{Call, CallKind};
+use super::{CARRIER_QUEUE, Driver, Phase, send};
+use crate::daemon::call::{Call, CallKind, Current};
 use crate::daemon::connection::{Command, Secret, now};
 use crate::daemon::custom::{self, CustomCall};
 use crate::daemon::entity::Entity;
 use crate::daemon::extract::Caller;
 use crate::daemon::fail::{Fail, code};
 use crate::daemon::handler::{CallFuture, Endpoint, FutureSlot};
+use crate::daemon::outbox::Made;
 use crate::daemon::service::Runtime;
 use crate::daemon::shared::Totals;
-use crate::machine::daemon::{Event, RequestKey};
+use crate::machine::daemon::{Event, Gift, RequestKey};
 use crate::proto::cs::{Create, Mode};
 use crate::proto::{Data, EntityId, Failure, Method, Packet, Payload, RawJson};
 use crate::secret::{Password, Token};
@@ -124,13 +125,13 @@ impl Driver {
         match found {
             Ok(endpoint) => {
                 let Asked { kind, function, meta, data } = asked;
-                let call = Call { entity: entity.clone(), key: Some(key), kind, name: function, data, meta };
+                let call = Call { entity: entity.clone(), kind, name: function, data, meta };
                 self.start(&endpoint, call, Finish::Give { key }, cx);
             }
             Err(fail) => {
                 Totals::add(&self.shared.totals.failed);
                 let failure = fail.tell(&service.name, &asked.function);
-                self.connection.with(|core| core.machine.give(key, Err(failure)));
+                self.give(key, Err(failure));
             }
         }
     }
@@ -144,10 +145,11 @@ impl Driver {
         cx: &mut Context<'_>,
     ) -> bool {
         let service = Arc::clone(&call.entity.0.service);
-        let slot = &mut self.slot;
+        let (slot, current) = (&mut self.slot, finish.current(&self.connection));
         let polled = catch_unwind(AssertUnwindSafe(|| {
             Arc::clone(endpoint).start(call, slot);
-            slot.0.as_mut().map_or(Poll::Pending, |future| future.poll(cx))
+            let poll = |future: &mut CallFuture| Current::poll(current, || future.poll(cx));
+            slot.0.as_mut().map_or(Poll::Pending, poll)
         }));
         let result = match polled {
             Ok(Poll::Ready(result)) => result,
@@ -163,11 +165,25 @@ impl Driver {
         };
         let result = told(&self.shared, &service, &**endpoint, &finish, result);
         match finish {
-            Finish::Give { key } => self.connection.with(|core| core.machine.give(key, result)),
+            Finish::Give { key } => self.give(key, result),
             Finish::Verify { key, entity } => self.verified(key, &entity, result.map(drop), cx),
             Finish::Data { .. } | Finish::Leave => {}
         }
         false
+    }
+
+    /// Answers a call. If nothing waits to leave before, the answer goes to the carrier at once.
+    fn give(&mut self, key: RequestKey, result: Result<Gift, Box<Failure>>) {
+        let mut core = self.connection.lock();
+        core.machine.give(key, result);
+        if core.outbox.is_empty() {
+            while self.carrier.queued() < CARRIER_QUEUE
+                && let Some(next) = core.machine.next_outgoing()
+            {
+                send(&mut *self.carrier, self.connection.id, next);
+            }
+        }
+        core.collect(Made::Answer);
     }
 
     fn spawn(

@@ -1,11 +1,13 @@
 //! What is done with what a handler gives, be it at once or later.
 
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use nossock::Seldom;
 
+use crate::daemon::call::Current;
 use crate::daemon::connection::{Command, Connection, now};
 use crate::daemon::fail::{Fail, code};
 use crate::daemon::handler::{CallFuture, Endpoint};
@@ -25,6 +27,17 @@ pub(super) enum Finish {
     Data { entity: EntityId },
     /// To say goodbye.
     Leave,
+}
+
+impl Finish {
+    /// The call that a function works on; hooks work on none.
+    #[inline]
+    pub(super) fn current(&self, connection: &Connection) -> Option<Current> {
+        match self {
+            Self::Give { key } => Some(Current { connection: connection.id, key: *key }),
+            Self::Verify { .. } | Self::Data { .. } | Self::Leave => None,
+        }
+    }
 }
 
 /// Gives a result to who waits for it: once, and in whatever way its handler ends.
@@ -54,8 +67,10 @@ impl Reply {
     }
 
     /// Waits for a handler and gives what comes of it.
-    pub(super) async fn wait_for(mut self, future: CallFuture) {
-        let result = AssertUnwindSafe(future).catch_unwind().await;
+    pub(super) async fn wait_for(mut self, mut future: CallFuture) {
+        let current = self.finish.as_ref().and_then(|finish| finish.current(&self.connection));
+        let polled = poll_fn(|cx| Current::poll(current, || future.poll(cx)));
+        let result = AssertUnwindSafe(polled).catch_unwind().await;
         self.give(result.unwrap_or_else(|panic| Err(panicked(&*panic))));
     }
 

@@ -16,6 +16,7 @@
 //!    └── the carrier has ended ─────────────────────────────────────────────────────────────────────▶ ended
 //! ```
 
+mod commands;
 mod dispatch;
 mod finish;
 mod revoked;
@@ -24,7 +25,6 @@ use std::future::{Future as _, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -34,15 +34,16 @@ use tokio::time::Sleep;
 
 use self::dispatch::Member;
 use self::finish::panicked;
-use super::connection::{Command, Connection, EndReason, WeakUse, now};
+use super::connection::{Connection, EndReason, WeakUse, now};
 use super::handler::FutureSlot;
 use super::seats::Seat;
 use super::service::Runtime;
 use super::shared::{Closed, Shared, Totals};
-use crate::carrier::{Carrier, Farewell};
+use crate::carrier::{self, Carrier, Farewell};
 use crate::machine::daemon::{Config, Event, RequestKey};
+use crate::machine::entities::ConnectionId;
 use crate::machine::numbered::{NameMap, NumberMap};
-use crate::machine::{self, Incoming, SpPolicy};
+use crate::machine::{self, Incoming, Next, SpPolicy};
 use crate::proto::text::Dialect;
 use crate::proto::{EntityId, ca};
 use crate::secure::SystemRandom;
@@ -119,6 +120,18 @@ pub(crate) struct Terms {
     pub(crate) text: Option<Dialect>,
     /// The service of this daemon that has made it. No listener knows one.
     pub(crate) service: Option<Arc<Runtime>>,
+}
+
+/// Gives the carrier a message.
+#[inline]
+fn send(carrier: &mut dyn Carrier, connection: ConnectionId, next: Next<'_>) {
+    if let Err(error) = carrier::send(carrier, next) {
+        // A client may say that it takes less than it asks for.
+        static UNSENT: Seldom = Seldom::new();
+        if let Some(times) = UNSENT.times(now()) {
+            tracing::error!(connection = connection.0, %error, times, "a message was not sent");
+        }
+    }
 }
 
 impl Driver {
@@ -334,14 +347,7 @@ impl Driver {
                 let mut core = self.connection.lock();
                 while self.carrier.queued() < CARRIER_QUEUE {
                     let Some(message) = core.outbox.pop() else { break };
-                    if let Err(error) = self.carrier.start_send(message) {
-                        // A client may say that it takes less than it asks for.
-                        static UNSENT: Seldom = Seldom::new();
-                        if let Some(times) = UNSENT.times(self.now) {
-                            let connection = self.connection.id.0;
-                            tracing::error!(connection, %error, times, "a message was not sent");
-                        }
-                    }
+                    send(&mut *self.carrier, self.connection.id, Next::Whole(message));
                 }
                 (std::mem::take(&mut core.is_awaited), core.outbox.is_empty())
             };
@@ -484,43 +490,5 @@ impl Driver {
             at: SystemTime::now(),
             lasted,
         });
-    }
-
-    fn close_entity(&mut self, entity: &EntityId, cx: &mut Context<'_>) {
-        let close = ca::Request::Close { entity: entity.clone() };
-        if self.connection.with(|core| core.machine.push(&close)).is_ok() {
-            self.handle_events(cx);
-            self.take_leave(entity);
-        }
-    }
-
-    /// A call that waited has ended, or is stopped.
-    fn ended(&mut self, key: RequestKey, cx: &mut Context<'_>) {
-        let Some(task) = self.running.remove(&key) else { return };
-        task.abort(); // does nothing to one that has ended
-        self.shared.totals.calls_running.fetch_sub(1, Ordering::Relaxed);
-        while let Some(at) = self.leaving.iter().position(|(after, _)| *after == key) {
-            let (_, entity) = self.leaving.swap_remove(at);
-            self.close_entity(&entity, cx);
-        }
-    }
-
-    fn obey(&mut self, command: Command, cx: &mut Context<'_>) {
-        match command {
-            Command::Close(reason) => self.close(reason),
-            Command::Revoked { by } => self.revoked(by),
-            Command::Drain { until } => {
-                if matches!(self.phase, Phase::Open) {
-                    self.phase = Phase::Draining { until };
-                }
-            }
-            Command::CloseEntity { entity, after } => match after {
-                Some(key) if self.running.contains_key(&key) => self.leaving.push((key, entity)),
-                _ => self.close_entity(&entity, cx),
-            },
-            Command::Verified { key, entity, result } => self.verified(key, &entity, result, cx),
-            Command::Finished(key) => self.ended(key, cx),
-            Command::DataTaken(entity) => self.data_taken(&entity, cx),
-        }
     }
 }

@@ -71,11 +71,6 @@ impl Activities {
         }
     }
 
-    /// The id of an entity, if there is one of that name here.
-    pub(super) fn known(&self, entity: &str) -> Option<EntityId> {
-        self.by_entity.get_key_value(entity).map(|(entity, _)| entity.clone())
-    }
-
     /// The activity of an entity.
     pub(super) fn of(&self, entity: &EntityId) -> Option<ActivityKey> {
         self.by_entity.get(entity).copied()

@@ -22,6 +22,9 @@ pub struct Config {
     pub sp_wait: Duration,
     /// Whether tokens and passwords may go out although there was no SP.
     pub secrets: Secrets,
+    /// Whether data and events are acknowledged, as the original initiator does. No daemon waits for it, so over a carrier that only daemons of ours
+    /// speak the client leaves it: each would be a write here, and a read there.
+    pub acknowledges: bool,
     /// How long a daemon may take to create and verify an entity. 30 s, unless its service asks questions meanwhile: those stop the clock.
     pub open_timeout: Duration,
     /// How long it waits for somebody to answer the daemon's question. 170 s: the original gives up after 180.
@@ -39,6 +42,7 @@ impl Default for Config {
             sp: SpMode::default(),
             sp_wait: Duration::from_secs(5),
             secrets: Secrets::default(),
+            acknowledges: true,
             open_timeout: Duration::from_secs(30),
             question_timeout: Duration::from_secs(170),
             limits: Limits::default(),

@@ -11,6 +11,7 @@
 //! its entity, a token by the order of asking. What was given up stays in that order as a gap, so that its late answer is not taken for the next one's.
 
 mod activity;
+mod calls;
 mod config;
 mod event;
 mod receive;
@@ -20,6 +21,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use self::activity::{Activities, Activity, Stage};
+use self::calls::Call;
 pub use self::config::{Config, Limits, Secrets};
 pub use self::event::{
     ActivityKey, CallError, CallKey, Declined, Event, OpenError, QuestionKey, Reply, RequestError,
@@ -28,8 +30,9 @@ use self::tokens::Tokens;
 use super::link::{Arrived, ClientLink, Form, SendError};
 use super::numbered::NumberMap;
 use super::timers::Timers;
-use super::{Incoming, Outgoing, SpError};
-use crate::proto::{Data, Digits, EntityId, Packet, RawJson, RequestId, au, cs, gt};
+use super::waiting::{ELSEWHERE, Waiting};
+use super::{Incoming, Next, Outgoing, SpError};
+use crate::proto::{Packet, RawJson, RequestId, au, cs, gt};
 use crate::secret::{DaemonKey, Password, Proof};
 use crate::secure::{PublicKey, Random};
 
@@ -63,29 +66,15 @@ pub struct Client {
     random: Box<dyn Random>,
     link: ClientLink,
     activities: Activities,
-    calls: NumberMap<CallKey, Call>,
+    /// By the number of its [`CallKey`]; those for tokens are in `tokens`.
+    calls: Waiting<Call>,
     tokens: Tokens,
     questions: NumberMap<QuestionKey, Asked>,
     timers: Timers<Due>,
     events: VecDeque<Event>,
-    /// The last number given away. Activities, calls and questions share them, so no two ids of a connection are the same.
+    /// The last number given away. Activities and questions share them.
     last: u64,
     ended: bool,
-}
-
-/// A call or a send that waits.
-#[derive(Debug)]
-struct Call {
-    activity: ActivityKey,
-    kind: CallKind,
-    until: Instant,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum CallKind {
-    Json,
-    Blob,
-    Send,
 }
 
 /// A question of the daemon.
@@ -99,7 +88,6 @@ struct Asked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     Activity(ActivityKey),
-    Call(CallKey),
     Token(CallKey),
     Question(QuestionKey),
 }
@@ -116,7 +104,7 @@ impl Client {
             config,
             random,
             activities: Activities::default(),
-            calls: NumberMap::default(),
+            calls: Waiting::default(),
             tokens: Tokens::default(),
             questions: NumberMap::default(),
             timers: Timers::default(),
@@ -128,8 +116,9 @@ impl Client {
 
     /// Gives numbers beyond those of an earlier connection, so that what belongs to one is never taken for the other's.
     #[must_use]
-    pub const fn numbered_after(mut self, earlier: &Self) -> Self {
+    pub fn numbered_after(mut self, earlier: &Self) -> Self {
         self.last = earlier.last;
+        self.calls = Waiting::after(&earlier.calls);
         self
     }
 
@@ -187,80 +176,12 @@ impl Client {
         Ok(activity)
     }
 
-    /// Calls a service function; [`Event::Answered`] follows within `timeout`.
-    ///
-    /// # Errors
-    /// A [`RequestError`] when it was not begun.
-    pub fn call(
-        &mut self,
-        activity: ActivityKey,
-        function: &str,
-        data: Data,
-        timeout: Duration,
-        now: Instant,
-    ) -> Result<CallKey, RequestError> {
-        let entity = self.ready(activity)?;
-        let call = CallKey(self.number());
-        let id = Digits::quoted(call.0);
-        let request = cs::encode_call("SF", &entity, function, id.as_bytes(), None, &data);
-        self.begin(call, CallKind::Json, activity, request, now + timeout)
-    }
-
-    /// Calls a blob function; [`Event::Answered`] follows within `timeout`.
-    ///
-    /// # Errors
-    /// A [`RequestError`] when it was not begun.
-    pub fn call_blob(
-        &mut self,
-        activity: ActivityKey,
-        function: &str,
-        meta: Option<RawJson>,
-        data: Data,
-        timeout: Duration,
-        now: Instant,
-    ) -> Result<CallKey, RequestError> {
-        let entity = self.ready(activity)?;
-        let call = CallKey(self.number());
-        let id = Digits::quoted(call.0);
-        let request = cs::encode_call("BS", &entity, function, id.as_bytes(), meta.as_ref(), &data);
-        self.begin(call, CallKind::Blob, activity, request, now + timeout)
-    }
-
-    /// Sends data to the service; [`Event::Answered`] follows within `timeout`.
-    ///
-    /// # Errors
-    /// A [`RequestError`] when it was not begun.
-    pub fn send(
-        &mut self,
-        activity: ActivityKey,
-        data: Data,
-        timeout: Duration,
-        now: Instant,
-    ) -> Result<CallKey, RequestError> {
-        let entity = self.ready(activity)?;
-        if !self.has_room_to_send(activity) {
-            return Err(RequestError::TooManyCalls { limit: self.config.limits.calls });
-        }
-        let call = CallKey(self.number());
-        let request = cs::Request::Send { entity, data }.encode();
-        self.begin(call, CallKind::Send, activity, request, now + timeout)?;
-        if let Some(activity) = self.activities.get_mut(activity) {
-            activity.sends.push_back(Some(call));
-        }
-        Ok(call)
-    }
-
-    /// Whether an activity may send once more. What was given up counts as well: a daemon that never acknowledges must not make it grow.
-    pub(crate) fn has_room_to_send(&mut self, activity: ActivityKey) -> bool {
-        let limit = self.config.limits.calls;
-        self.activities.get_mut(activity).is_none_or(|activity| activity.sends.len() < limit)
-    }
-
     /// Gives up waiting for a call, a send or a token; no event follows. The service may do it all the same.
     pub fn give_up(&mut self, call: CallKey) {
-        if let Some(call) = self.take_call(call) {
-            self.timers.clear(call.1.until, Due::Call(call.0));
-        } else if let Some(until) = self.tokens.give_up(call) {
+        if self.take_call(call) {
+            return;
+        }
+        if let Some(until) = self.tokens.give_up(call) {
             self.timers.clear(until, Due::Token(call));
             self.send_next_token();
         }
@@ -294,7 +215,7 @@ impl Client {
         if self.tokens.len() >= limit {
             return Err(RequestError::TooManyCalls { limit });
         }
-        let call = CallKey(self.number());
+        let call = CallKey(ELSEWHERE | self.number());
         let until = now + timeout;
         let request = gt::Request { user: user.to_owned(), password: Some(password) };
         self.tokens.push(call, request, until);
@@ -327,17 +248,26 @@ impl Client {
     /// # Errors
     /// An [`SpError`] when the connection cannot be secured: close it.
     pub fn receive(&mut self, incoming: Incoming, now: Instant) -> Result<(), SpError> {
+        // Nearly all there is; it is not moved any more.
+        if let Incoming::Packet(packet) = &incoming
+            && self.link.lets_in(packet)
+        {
+            self.take(packet, now);
+            return Ok(());
+        }
         match self.link.receive(incoming)? {
-            Arrived::Packet(packet) => {
-                if let Err(ignored) = self.receive_packet(packet, now) {
-                    self.events.push_back(Event::Ignored(ignored));
-                }
-            }
+            Arrived::Packet(packet) => self.take(&packet, now),
             Arrived::KeyOffered => self.events.push_back(Event::KeyOffered),
             Arrived::Ignored(ignored) => self.events.push_back(Event::Ignored(ignored)),
             Arrived::Nothing => {}
         }
         Ok(())
+    }
+
+    fn take(&mut self, packet: &Packet, now: Instant) {
+        if let Err(ignored) = self.receive_packet(packet, now) {
+            self.events.push_back(Event::Ignored(ignored));
+        }
     }
 
     /// The connection has ended: whatever waits fails, and nothing can be begun any more.
@@ -350,8 +280,9 @@ impl Client {
             };
             self.events.push_back(event);
         }
-        for (call, _) in std::mem::take(&mut self.calls) {
-            self.events.push_back(Event::Answered { call, result: Err(CallError::Disconnected) });
+        for (call, _) in self.calls.remove_all(|_| true) {
+            let result = Err(CallError::Disconnected);
+            self.events.push_back(Event::Answered { call: CallKey(call), result });
         }
         for call in self.tokens.drain() {
             self.events.push_back(Event::Token { call, result: Err(CallError::Disconnected) });
@@ -362,13 +293,19 @@ impl Client {
 
     /// What is to be sent next.
     pub fn poll_outgoing(&mut self) -> Option<Outgoing> {
-        self.link.poll_outgoing()
+        self.link.outgoing().next().map(Into::into)
+    }
+
+    /// The same, lent where it can be.
+    #[inline]
+    pub(crate) fn next_outgoing(&mut self) -> Option<Next<'_>> {
+        self.link.outgoing().next()
     }
 
     /// How many messages are to be sent: above what callers may begin, it is the daemon that makes us say so much.
     #[must_use]
     pub fn backlog(&self) -> usize {
-        self.link.backlog()
+        self.link.outgoing_len()
     }
 
     /// What has happened next.
@@ -379,7 +316,7 @@ impl Client {
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.timers.next(), self.link.poll_timeout()].into_iter().flatten().min()
+        [self.timers.next(), self.calls.next(), self.link.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Lets time have its effects.
@@ -391,12 +328,6 @@ impl Client {
         while let Some(due) = self.timers.pop(now) {
             match due {
                 Due::Activity(activity) => self.open_failed(activity, OpenError::Timeout),
-                Due::Call(call) => {
-                    if self.take_call(call).is_some() {
-                        let result = Err(CallError::Timeout);
-                        self.events.push_back(Event::Answered { call, result });
-                    }
-                }
                 Due::Token(call) => {
                     self.give_up(call);
                     self.events.push_back(Event::Token { call, result: Err(CallError::Timeout) });
@@ -407,6 +338,11 @@ impl Client {
                         self.events.push_back(Event::QuestionExpired { key });
                     }
                 }
+            }
+        }
+        for call in self.calls.due(now).into_iter().map(CallKey) {
+            if self.take_call(call) {
+                self.events.push_back(Event::Answered { call, result: Err(CallError::Timeout) });
             }
         }
         Ok(())
@@ -431,52 +367,6 @@ impl Client {
         }
     }
 
-    /// The entity of an activity that can be used for one more call.
-    fn ready(&self, activity: ActivityKey) -> Result<EntityId, RequestError> {
-        self.check_alive()?;
-        let limit = self.config.limits.calls;
-        if self.calls.len() >= limit {
-            return Err(RequestError::TooManyCalls { limit });
-        }
-        self.activities.open_entity(activity).cloned().ok_or(RequestError::NotOpen)
-    }
-
-    fn begin(
-        &mut self,
-        call: CallKey,
-        kind: CallKind,
-        activity: ActivityKey,
-        request: Packet,
-        until: Instant,
-    ) -> Result<CallKey, RequestError> {
-        self.send_packet(request)?;
-        self.calls.insert(call, Call { activity, kind, until });
-        self.timers.set(until, Due::Call(call));
-        Ok(call)
-    }
-
-    /// The call that an answer is for: its id, its entity and its kind have to be right.
-    fn returned(&mut self, id: &RequestId, entity: &EntityId, kind: CallKind) -> Option<CallKey> {
-        let call = CallKey(id.number()?);
-        let waiting = self.calls.get(&call)?;
-        if waiting.kind != kind || self.activities.open_entity(waiting.activity) != Some(entity) {
-            return None;
-        }
-        self.timers.clear(waiting.until, Due::Call(call));
-        self.calls.remove(&call).map(|_| call)
-    }
-
-    /// Takes a call out, leaving a gap where its answer is recognised by its place.
-    fn take_call(&mut self, call: CallKey) -> Option<(CallKey, Call)> {
-        let gone = self.calls.remove(&call)?;
-        if let Some(activity) = self.activities.get_mut(gone.activity)
-            && let Some(place) = activity.sends.iter_mut().find(|place| **place == Some(call))
-        {
-            *place = None;
-        }
-        Some((call, gone))
-    }
-
     fn open_failed(&mut self, activity: ActivityKey, error: OpenError) {
         let Some(gone) = self.remove(activity, &CallError::Closed) else { return };
         // The entity exists at the daemon, even if its service refused it: an original one would keep it for the life of the connection.
@@ -492,10 +382,9 @@ impl Client {
         if let Some(until) = gone.stage.until() {
             self.timers.clear(until, Due::Activity(activity));
         }
-        let calls: Vec<_> = self.calls.extract_if(|_, call| call.activity == activity).collect();
-        for (call, waiting) in calls {
-            self.timers.clear(waiting.until, Due::Call(call));
-            self.events.push_back(Event::Answered { call, result: Err(error.clone()) });
+        for (call, _) in self.calls.remove_all(|call| call.activity == activity) {
+            let result = Err(error.clone());
+            self.events.push_back(Event::Answered { call: CallKey(call), result });
         }
         Some(gone)
     }
@@ -512,9 +401,15 @@ impl Client {
     }
 
     fn send_packet(&mut self, packet: Packet) -> Result<(), RequestError> {
-        self.link.send(packet, &mut *self.random).map_err(|error| match error {
+        self.link.send(packet, &mut *self.random).map_err(Into::into)
+    }
+}
+
+impl From<SendError> for RequestError {
+    fn from(error: SendError) -> Self {
+        match error {
             SendError::Encode(error) => error.into(),
             SendError::Held(error) => error.into(),
-        })
+        }
     }
 }

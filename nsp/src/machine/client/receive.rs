@@ -3,29 +3,38 @@
 use std::time::Instant;
 
 use super::{
-    Activity, ActivityKey, Asked, CallError, CallKind, Client, Declined, Due, Event, OpenError, QuestionKey,
-    Reply, Stage,
+    Activity, ActivityKey, Asked, CallError, Client, Declined, Due, Event, OpenError, QuestionKey, Reply,
+    Stage,
 };
 use crate::machine::Ignored;
 use crate::proto::{EntityId, Failure, Method, Packet, au, ca, cs, gt};
 
 impl Client {
-    pub(super) fn receive_packet(&mut self, packet: Packet, now: Instant) -> Result<(), Ignored> {
+    #[inline]
+    pub(super) fn receive_packet(&mut self, packet: &Packet, now: Instant) -> Result<(), Ignored> {
         match packet.method {
             Method::Cs => {
-                let activities = &self.activities;
-                let answer = cs::Answer::decode_of(&packet, &|entity| activities.known(entity))?;
-                self.receive_answer(answer, now)
+                let mut operation = cs::Answer::operation(packet)?;
+                let operation = operation.read()?;
+                if let Some(returned) = cs::Returned::of(operation)
+                    && let Some(call) = self.returned(&returned)
+                {
+                    let result = returned.result().map(|(meta, data)| Reply { meta, data });
+                    let result = result.map_err(CallError::Failed);
+                    self.events.push_back(Event::Answered { call, result });
+                    return Ok(());
+                }
+                self.receive_answer(cs::Answer::of(operation)?, now)
             }
-            Method::Ca => self.receive_push(ca::Request::decode(&packet)?),
+            Method::Ca => self.receive_push(ca::Request::decode(packet)?),
             Method::Au => {
-                self.receive_question(au::Request::decode(&packet)?, now);
+                self.receive_question(au::Request::decode(packet)?, now);
                 Ok(())
             }
-            Method::Gt => self.receive_token(gt::Answer::decode(&packet)?),
+            Method::Gt => self.receive_token(gt::Answer::decode(packet)?),
             Method::Sp => Err(Ignored::Unasked { method: Method::Sp }),
             Method::Custom(_) => {
-                self.events.push_back(Event::Custom(packet));
+                self.events.push_back(Event::Custom(packet.clone()));
                 Ok(())
             }
         }
@@ -46,26 +55,13 @@ impl Client {
             cs::Answer::Sent { entity, status } => {
                 let (_, activity) = self.activities.of_mut(&entity).ok_or(unasked.clone())?;
                 let call = activity.sends.pop_front().flatten().ok_or(unasked.clone())?;
-                let waiting = self.calls.remove(&call).ok_or(unasked)?;
-                self.timers.clear(waiting.until, Due::Call(call));
+                self.calls.remove(call.0).ok_or(unasked)?;
                 let result = status.into_result().map(|()| Reply::default()).map_err(CallError::Failed);
                 self.events.push_back(Event::Answered { call, result });
                 Ok(())
             }
-            cs::Answer::Returned { id, entity, status, data } => {
-                let call = self.returned(&id, &entity, CallKind::Json).ok_or(unasked)?;
-                let result = status.into_result().map(|()| Reply { meta: None, data });
-                let result = result.map_err(CallError::Failed);
-                self.events.push_back(Event::Answered { call, result });
-                Ok(())
-            }
-            cs::Answer::ReturnedBlob { id, entity, status, meta, data } => {
-                let call = self.returned(&id, &entity, CallKind::Blob).ok_or(unasked)?;
-                let result = status.into_result().map(|()| Reply { meta, data });
-                let result = result.map_err(CallError::Failed);
-                self.events.push_back(Event::Answered { call, result });
-                Ok(())
-            }
+            // If it were asked for, it would have been found.
+            cs::Answer::Returned { .. } | cs::Answer::ReturnedBlob { .. } => Err(unasked),
         }
     }
 
@@ -130,7 +126,9 @@ impl Client {
     fn receive_push(&mut self, push: ca::Request) -> Result<(), Ignored> {
         let unknown = Ignored::UnknownEntity { method: Method::Ca };
         let activity = self.activities.of(push.entity()).ok_or(unknown)?;
-        if let Some(acknowledgement) = push.acknowledgement() {
+        if self.config.acknowledges
+            && let Some(acknowledgement) = push.acknowledgement()
+        {
             let _ = self.send_packet(acknowledgement.encode());
         }
         let event = match push {

@@ -32,7 +32,8 @@ use self::token::TokenQueue;
 use super::link::DaemonLink;
 use super::numbered::{NameMap, NumberMap};
 use super::timers::Timers;
-use super::{Ignored, Incoming, Outgoing};
+use super::waiting::Waiting;
+use super::{Ignored, Incoming, Next, Outgoing};
 use crate::proto::{Data, EncodeError, EntityId, Failure, Packet, RawJson, RequestId, Status, au, ca, cs};
 use crate::secret::Token;
 use crate::secure::{Random, Strength};
@@ -60,7 +61,8 @@ pub struct Daemon {
     random: Box<dyn Random>,
     link: DaemonLink,
     entities: NameMap<EntityId, Entity>,
-    requests: NumberMap<RequestKey, Request>,
+    /// By the number of its [`RequestKey`]; those for tokens are in `tokens`.
+    requests: Waiting<Request>,
     /// Bytes of the messages of all requests.
     request_bytes: usize,
     tokens: TokenQueue,
@@ -79,7 +81,6 @@ pub struct Daemon {
 struct Request {
     kind: Kind,
     bytes: usize,
-    until: Instant,
 }
 
 #[derive(Debug)]
@@ -112,7 +113,7 @@ struct Asked {
 enum Due {
     FirstEntity,
     Heartbeat,
-    Request(RequestKey),
+    Token(RequestKey),
     Question(QuestionKey),
 }
 
@@ -171,7 +172,7 @@ impl Daemon {
             config,
             random,
             entities: NameMap::default(),
-            requests: NumberMap::default(),
+            requests: Waiting::default(),
             request_bytes: 0,
             tokens: TokenQueue::default(),
             questions: NumberMap::default(),
@@ -206,7 +207,12 @@ impl Daemon {
     /// Whether a request still waits for its answer.
     #[must_use]
     pub fn is_waiting(&self, key: RequestKey) -> bool {
-        self.requests.contains_key(&key)
+        self.requests.get(key.0).is_some()
+    }
+
+    /// The entity for which a request waits for its answer.
+    pub(crate) fn caller(&self, key: RequestKey) -> Option<&EntityId> {
+        self.requests.get(key.0)?.kind.entity()
     }
 
     /// Answers [`Event::Create`]; with the id of the new entity, if the request still waits and was granted.
@@ -270,19 +276,28 @@ impl Daemon {
             Kind::CallBlob { entity, id } => ("BS", entity, id.as_bytes(), meta.as_ref()),
             Kind::Create { .. } | Kind::Verify { .. } => return,
         };
-        let answer = cs::encode_return(operation, id, entity, &status, meta, &data);
+        let about = 96 + data.json_length() + meta.map_or(0, |meta| meta.as_bytes().len());
+        let (link, random) = (&mut self.link, &mut *self.random);
+        // An entity of this connection has an id of ours.
+        let sent = link.answer(operation, about, random, |writer| {
+            writer.literal("t", id).word("i", entity.as_str());
+            cs::write_return(writer, &status, meta, &data)
+        });
         // CS is registered, and has room for a blob: only as the text of NSP 0.4 something cannot be said.
-        if let Err(error) = self.send_packet(answer) {
+        if let Err(error) = sent {
             let failure = Failure::new(code::INTERNAL, format!("Error: {error}"));
             let status = Status::Failed(Box::new(failure));
-            let _ = self.send_packet(cs::encode_return("SF", id, entity, &status, None, &Data::None));
+            let _ = link.answer("SF", 96, random, |writer| {
+                writer.literal("t", id).word("i", entity.as_str());
+                cs::write_return(writer, &status, None, &Data::None)
+            });
         }
     }
 
     /// Answers [`Event::Token`]: with `None` when password or user are wrong. Answers leave in the order of the requests.
     pub fn token(&mut self, key: RequestKey, token: Option<Token>) {
         if let Some(until) = self.tokens.answer(key, token) {
-            self.timers.clear(until, Due::Request(key));
+            self.timers.clear(until, Due::Token(key));
         }
         while let Some(answer) = self.tokens.next_answer() {
             let _ = self.send_packet(answer.encode());
@@ -356,8 +371,14 @@ impl Daemon {
     /// # Errors
     /// An [`Offence`] when the connection has to be closed.
     pub fn receive(&mut self, incoming: Incoming, now: Instant) -> Result<(), Offence> {
+        // Nearly all there is; it is not moved any more.
+        if let Incoming::Packet(packet) = &incoming
+            && self.link.lets_in(packet)
+        {
+            return self.take(packet, now);
+        }
         let incoming = match self.link.read(incoming) {
-            Ok(read) => return self.take(read, now),
+            Ok(read) => return self.take_read(read, now),
             Err(incoming) => incoming,
         };
         let before = self.link.strength();
@@ -366,14 +387,22 @@ impl Daemon {
             self.events.push_back(Event::Secured(strength));
         }
         while let Some(next) = self.link.next() {
-            self.take(next, now)?;
+            self.take_read(next, now)?;
         }
         Ok(())
     }
 
-    fn take(&mut self, read: Result<Packet, Ignored>, now: Instant) -> Result<(), Offence> {
-        match read.and_then(|packet| self.receive_packet(&packet, now)) {
+    #[inline]
+    fn take(&mut self, packet: &Packet, now: Instant) -> Result<(), Offence> {
+        match self.receive_packet(packet, now) {
             Ok(()) => Ok(()),
+            Err(ignored) => self.ignore(ignored),
+        }
+    }
+
+    fn take_read(&mut self, read: Result<Packet, Ignored>, now: Instant) -> Result<(), Offence> {
+        match read {
+            Ok(packet) => self.take(&packet, now),
             Err(ignored) => self.ignore(ignored),
         }
     }
@@ -388,8 +417,8 @@ impl Daemon {
 
     /// The connection has ended: all its requests and questions expire, and all its entities are closed.
     pub fn disconnect(&mut self) {
-        for (key, _) in std::mem::take(&mut self.requests) {
-            self.events.push_back(Event::Expired { key });
+        for (key, _) in self.requests.remove_all(|_| true) {
+            self.events.push_back(Event::Expired { key: RequestKey(key) });
         }
         for key in self.tokens.drain() {
             self.events.push_back(Event::Expired { key });
@@ -408,7 +437,7 @@ impl Daemon {
     pub fn shrink(&mut self) {
         self.link.shrink();
         self.timers.shrink();
-        self.requests.shrink_to_fit();
+        self.requests.shrink();
         self.questions.shrink_to_fit();
         self.question_keys.shrink_to_fit();
         self.events.shrink_to_fit();
@@ -416,7 +445,13 @@ impl Daemon {
 
     /// What is to be sent next.
     pub fn poll_outgoing(&mut self) -> Option<Outgoing> {
-        self.link.poll_outgoing()
+        self.link.outgoing().next().map(Into::into)
+    }
+
+    /// The same, lent where it can be.
+    #[inline]
+    pub(crate) fn next_outgoing(&mut self) -> Option<Next<'_>> {
+        self.link.outgoing().next()
     }
 
     /// Whether something has happened that was not told yet.
@@ -432,7 +467,7 @@ impl Daemon {
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.timers.next(), self.link.poll_timeout()].into_iter().flatten().min()
+        [self.timers.next(), self.requests.next(), self.link.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Lets time have its effects.
@@ -457,9 +492,12 @@ impl Daemon {
                         self.timers.set(now + period, Due::Heartbeat);
                     }
                 }
-                Due::Request(key) => self.expire(key, now),
+                Due::Token(key) => self.expire(key, now),
                 Due::Question(key) => self.end_question(key, None),
             }
+        }
+        for key in self.requests.due(now) {
+            self.expire(RequestKey(key), now);
         }
         Ok(())
     }

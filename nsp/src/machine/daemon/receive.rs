@@ -1,5 +1,6 @@
 //! What a client does to a daemon.
 
+use std::cell::Cell;
 use std::time::Instant;
 
 use super::{
@@ -8,6 +9,7 @@ use super::{
 };
 use crate::machine::Ignored;
 use crate::machine::held::Held;
+use crate::machine::waiting::ELSEWHERE;
 use crate::proto::{Data, EncodeError, EntityId, Failure, Method, Packet, RequestId, Status, au, ca, cs, gt};
 use crate::secret::Proof;
 
@@ -15,9 +17,22 @@ impl Daemon {
     pub(super) fn receive_packet(&mut self, packet: &Packet, now: Instant) -> Result<(), Ignored> {
         match packet.method {
             Method::Cs => {
-                let entities = &self.entities;
-                let known = |entity: &str| entities.get_key_value(entity).map(|(entity, _)| entity.clone());
-                self.receive_call(cs::Request::decode_of(packet, &known)?, packet.payload.len(), now)
+                let (entities, is_verified) = (&self.entities, Cell::new(false));
+                let known = |entity: &str| {
+                    let (id, entity) = entities.get_key_value(entity)?;
+                    is_verified.set(matches!(entity.stage, Stage::Verified));
+                    Some(id.clone())
+                };
+                let request = cs::Request::decode_of(packet, known)?;
+                let bytes = packet.payload.len();
+                match request {
+                    // Found already, and nothing is to be thought about.
+                    cs::Request::Call { .. } | cs::Request::CallBlob { .. } if is_verified.get() => {
+                        self.serve(request, bytes, now);
+                        Ok(())
+                    }
+                    request => self.receive_call(request, bytes, now),
+                }
             }
             Method::Gt => self.receive_token(gt::Request::decode(packet)?, now),
             Method::Au => self.receive_answer(au::Answer::decode(packet)?),
@@ -167,9 +182,9 @@ impl Daemon {
             self.tokens.push_refused(None);
             return Err(Ignored::TooMany { method: Method::Gt });
         }
-        let (key, until) = (RequestKey(self.number()), now + self.config.request_timeout);
+        let (key, until) = (RequestKey(ELSEWHERE | self.number()), now + self.config.request_timeout);
         self.tokens.push(key, until, user.clone());
-        self.timers.set(until, Due::Request(key));
+        self.timers.set(until, Due::Token(key));
         self.events.push_back(Event::Token { key, user, password });
         Ok(())
     }
@@ -191,7 +206,7 @@ impl Daemon {
     pub(super) fn expire(&mut self, key: RequestKey, now: Instant) {
         self.events.push_back(Event::Expired { key });
         let failure = || Box::new(Failure::new(code::TIMEOUT, "Error: the service took too long"));
-        match self.requests.get(&key).map(|request| &request.kind) {
+        match self.requests.get(key.0).map(|request| &request.kind) {
             Some(Kind::Create { .. }) => {
                 self.create(key, Err(failure()));
             }
@@ -211,21 +226,18 @@ impl Daemon {
         if self.requests.len() >= limits.requests || self.request_bytes + bytes > limits.request_bytes {
             return None;
         }
-        let (key, until) = (RequestKey(self.number()), now + self.config.request_timeout);
+        let key = self.requests.begin(now + self.config.request_timeout, Request { kind, bytes })?;
         self.request_bytes += bytes;
-        self.requests.insert(key, Request { kind, bytes, until });
-        self.timers.set(until, Due::Request(key));
-        Some(key)
+        Some(RequestKey(key))
     }
 
     /// Takes a request out, provided it is of the right kind.
     pub(super) fn take_if(&mut self, key: RequestKey, right: impl Fn(&Kind) -> bool) -> Option<Kind> {
-        if !right(&self.requests.get(&key)?.kind) {
+        if !right(&self.requests.get(key.0)?.kind) {
             return None;
         }
-        let request = self.requests.remove(&key)?;
+        let request = self.requests.remove(key.0)?;
         self.request_bytes -= request.bytes;
-        self.timers.clear(request.until, Due::Request(key));
         Some(request.kind)
     }
 
@@ -234,12 +246,9 @@ impl Daemon {
         if self.entities.remove(entity).is_none() {
             return;
         }
-        let theirs: Vec<_> =
-            self.requests.extract_if(|_, request| request.kind.entity() == Some(entity)).collect();
-        for (key, request) in theirs {
+        for (key, request) in self.requests.remove_all(|request| request.kind.entity() == Some(entity)) {
             self.request_bytes -= request.bytes;
-            self.timers.clear(request.until, Due::Request(key));
-            self.events.push_back(Event::Expired { key });
+            self.events.push_back(Event::Expired { key: RequestKey(key) });
         }
     }
 

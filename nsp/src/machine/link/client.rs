@@ -1,11 +1,14 @@
 //! SP from the side that dialled.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::{Form, Held, SpError, SpMode, admit};
-use crate::machine::{Ignored, Incoming, Outgoing};
-use crate::proto::{EncodeError, Method, Methods, Packet, Side, sp};
+use bytes::Bytes;
+
+use super::queue::{Queue, packet};
+use super::{Form, Held, SpError, SpMode, admit, is_admitted};
+use crate::machine::{Ignored, Incoming};
+use crate::proto::json::Writer;
+use crate::proto::{EncodeError, Leg, Method, Methods, Packet, Side, sp};
 use crate::secure::{Cipher, PublicKey, Random, answer};
 
 /// The client's half of a link.
@@ -15,7 +18,7 @@ pub(in crate::machine) struct ClientLink {
     form: Form,
     state: State,
     held: Held<Packet>,
-    outgoing: VecDeque<Outgoing>,
+    outgoing: Queue,
 }
 
 #[derive(Debug)]
@@ -35,7 +38,7 @@ impl ClientLink {
         wait: Duration,
         now: Instant,
     ) -> Self {
-        let mut outgoing = VecDeque::new();
+        let mut outgoing = Queue::default();
         let state = match mode {
             SpMode::WhenAsked => State::Clear,
             SpMode::Required | SpMode::Preferred => {
@@ -71,7 +74,7 @@ impl ClientLink {
         random: &mut dyn Random,
     ) -> Result<(), SendError> {
         match &self.state {
-            State::Clear => self.outgoing.push_back(self.form.clear(packet, &self.methods)?),
+            State::Clear => self.outgoing.push(self.form.clear(packet, &self.methods)?),
             State::Waiting { .. } | State::Judging(_) => {
                 // Refused now and not when it is its turn: whoever made the packet is still there to hear of it.
                 self.form.check(&packet, &self.methods)?;
@@ -79,10 +82,34 @@ impl ClientLink {
                 self.held.push(packet, bytes).map_err(|_| SpError::TooMuchHeld)?;
             }
             State::Secured(cipher) => {
-                self.outgoing.push_back(self.form.seal(&packet, cipher, &self.methods, random)?);
+                self.outgoing.push(self.form.seal(&packet, cipher, &self.methods, random)?);
             }
         }
         Ok(())
+    }
+
+    /// Sends a request of CS: what `write` writes, about so many bytes, and the blob that it gives.
+    #[inline]
+    pub(in crate::machine) fn request(
+        &mut self,
+        operation: &str,
+        about: usize,
+        random: &mut dyn Random,
+        write: impl FnOnce(&mut Writer) -> Option<Bytes>,
+    ) -> Result<(), SendError> {
+        if let (State::Clear, Form::Binary) = (&self.state, self.form) {
+            self.outgoing.write(Leg::Request, operation, about, write);
+            return Ok(());
+        }
+        self.send(packet(Leg::Request, operation, about, write), random)
+    }
+
+    /// Whether a packet may be acted upon as it is, without going through [`receive`](Self::receive).
+    #[inline]
+    pub(in crate::machine) fn lets_in(&self, packet: &Packet) -> bool {
+        matches!(self.state, State::Clear)
+            && packet.method != Method::Sp
+            && is_admitted(packet, &self.methods, Side::Daemon)
     }
 
     /// Takes what has arrived. It is a packet, or the daemon's key, or nothing to be acted upon.
@@ -154,12 +181,13 @@ impl ClientLink {
         Ok(())
     }
 
-    pub(in crate::machine) fn poll_outgoing(&mut self) -> Option<Outgoing> {
-        self.outgoing.pop_front()
+    pub(in crate::machine) fn outgoing_len(&self) -> usize {
+        self.outgoing.len()
     }
 
-    pub(in crate::machine) fn backlog(&self) -> usize {
-        self.outgoing.len()
+    #[inline]
+    pub(in crate::machine) fn outgoing(&mut self) -> &mut Queue {
+        &mut self.outgoing
     }
 
     fn release(&mut self, random: &mut dyn Random) {

@@ -3,10 +3,14 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::{Form, Held, SpError, SpPolicy, admit};
-use crate::machine::{Ignored, Incoming, Outgoing};
+use bytes::Bytes;
+
+use super::queue::{Queue, packet};
+use super::{Form, Held, SpError, SpPolicy, admit, is_admitted};
+use crate::machine::{Ignored, Incoming};
+use crate::proto::json::Writer;
 use crate::proto::text::{Dialect, Version};
-use crate::proto::{EncodeError, Method, Methods, Packet, Side, sp};
+use crate::proto::{EncodeError, Leg, Method, Methods, Packet, Side, sp};
 use crate::secure::{Cipher, Random, Strength, accept};
 
 /// The daemon's half of a link.
@@ -21,7 +25,7 @@ pub(in crate::machine) struct DaemonLink {
     state: State,
     /// What has come through and waits to be taken, with what was ignored on the way.
     ready: VecDeque<Result<Packet, Ignored>>,
-    outgoing: VecDeque<Outgoing>,
+    outgoing: Queue,
 }
 
 #[derive(Debug)]
@@ -34,7 +38,7 @@ enum State {
 
 impl DaemonLink {
     /// Begins a connection. The first message tells whether it is one of NSP 0.4, if that is allowed.
-    pub(in crate::machine) const fn new(
+    pub(in crate::machine) fn new(
         methods: Methods,
         policy: SpPolicy,
         text: Option<Dialect>,
@@ -52,7 +56,7 @@ impl DaemonLink {
             policy,
             state,
             ready: VecDeque::new(),
-            outgoing: VecDeque::new(),
+            outgoing: Queue::default(),
         }
     }
 
@@ -74,6 +78,16 @@ impl DaemonLink {
             State::Secured { cipher, .. } => Ok(read_sealed(cipher, incoming, self.form, &self.methods)),
             State::Fresh | State::Pending { .. } => Err(incoming),
         }
+    }
+
+    /// Whether a packet may be acted upon as it is, without going through [`read`](Self::read).
+    #[inline]
+    pub(in crate::machine) fn lets_in(&self, packet: &Packet) -> bool {
+        matches!(self.state, State::Clear)
+            && self.ready.is_empty()
+            && self.text.is_none()
+            && packet.method != Method::Sp
+            && is_admitted(packet, &self.methods, Side::Client)
     }
 
     /// Takes what has arrived; what comes of it is for [`next`](Self::next) to tell.
@@ -132,18 +146,34 @@ impl DaemonLink {
             State::Secured { cipher, .. } => self.form.seal(&packet, cipher, &self.methods, random)?,
             _ => self.form.clear(packet, &self.methods)?,
         };
-        self.outgoing.push_back(outgoing);
+        self.outgoing.push(outgoing);
         Ok(())
+    }
+
+    /// Sends an answer of CS: what `write` writes, about so many bytes, and the blob that it gives.
+    #[inline]
+    pub(in crate::machine) fn answer(
+        &mut self,
+        operation: &str,
+        about: usize,
+        random: &mut dyn Random,
+        write: impl FnOnce(&mut Writer) -> Option<Bytes>,
+    ) -> Result<(), EncodeError> {
+        if self.form == Form::Binary && !matches!(self.state, State::Secured { .. }) {
+            self.outgoing.write(Leg::Answer, operation, about, write);
+            return Ok(());
+        }
+        self.send(packet(Leg::Answer, operation, about, write), random)
     }
 
     /// Gives back the memory of queues that are empty.
     pub(in crate::machine) fn shrink(&mut self) {
         self.ready.shrink_to_fit();
-        self.outgoing.shrink_to_fit();
+        self.outgoing.shrink();
     }
 
     pub(in crate::machine) fn send_heartbeat(&mut self) {
-        self.outgoing.push_back(self.form.heartbeat());
+        self.outgoing.push(self.form.heartbeat());
     }
 
     pub(in crate::machine) const fn poll_timeout(&self) -> Option<Instant> {
@@ -160,8 +190,9 @@ impl DaemonLink {
         }
     }
 
-    pub(in crate::machine) fn poll_outgoing(&mut self) -> Option<Outgoing> {
-        self.outgoing.pop_front()
+    #[inline]
+    pub(in crate::machine) fn outgoing(&mut self) -> &mut Queue {
+        &mut self.outgoing
     }
 }
 

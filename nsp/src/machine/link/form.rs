@@ -45,7 +45,7 @@ impl Form {
     /// Whether a packet can be written, encrypted if need be.
     pub(super) fn check(self, packet: &Packet, methods: &Methods) -> Result<(), EncodeError> {
         match self {
-            Self::Binary => packet.encoded_length(methods).map(drop),
+            Self::Binary => packet.check(methods),
             Self::Text { dialect, largest } => write(packet, dialect, largest).map(drop),
         }
     }
@@ -54,7 +54,7 @@ impl Form {
     pub(super) fn clear(self, packet: Packet, methods: &Methods) -> Result<Outgoing, EncodeError> {
         match self {
             Self::Binary => {
-                packet.encoded_length(methods)?;
+                packet.check(methods)?;
                 Ok(Outgoing::Packet(packet))
             }
             Self::Text { dialect, largest } => write(&packet, dialect, largest).map(Outgoing::Text),

@@ -19,6 +19,7 @@
 mod client;
 mod daemon;
 mod form;
+mod queue;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use std::time::Duration;
 pub(super) use client::{Arrived, ClientLink, SendError};
 pub(super) use daemon::DaemonLink;
 pub(super) use form::Form;
+pub(crate) use queue::Next;
 
 use super::Ignored;
 use super::held::Held;
@@ -99,4 +101,10 @@ fn admit(packet: Packet, methods: &Methods, from: Side) -> Result<Packet, Ignore
     } else {
         Err(Ignored::WrongDirection { method: packet.method, leg: packet.leg })
     }
+}
+
+/// The same of one that is only looked at.
+#[inline]
+fn is_admitted(packet: &Packet, methods: &Methods, from: Side) -> bool {
+    methods.rule(packet.method).is_ok_and(|rule| rule.allows(packet.leg, from))
 }

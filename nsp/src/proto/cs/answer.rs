@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::proto::fields::Operation;
+use crate::proto::fields::{Fields, Operation};
 use crate::proto::json::Writer;
 use crate::proto::value::{Data, EntityId, RequestId, Status};
 use crate::proto::{DecodeError, Failure, Leg, Method, Packet, Payload, RawJson};
@@ -75,10 +75,17 @@ impl Answer {
             Self::Verified { entity, status } => (encode_status("VE", entity, status), None),
             Self::Sent { entity, status } => (encode_status("SS", entity, status), None),
             Self::Returned { id, entity, status, data } => {
-                return encode_return("SF", id.as_json().as_bytes(), entity, status, None, data);
+                let mut writer = Writer::operation("SF", 96 + data.json_length());
+                writer.raw("t", id.as_json()).text("i", entity.as_str());
+                let blob = write_return(&mut writer, status, None, data);
+                (writer.finish(), blob)
             }
             Self::ReturnedBlob { id, entity, status, meta, data } => {
-                return encode_return("BS", id.as_json().as_bytes(), entity, status, meta.as_ref(), data);
+                let capacity = data.json_length() + meta.as_ref().map_or(0, |meta| meta.as_bytes().len());
+                let mut writer = Writer::operation("BS", 96 + capacity);
+                writer.raw("t", id.as_json()).text("i", entity.as_str());
+                let blob = write_return(&mut writer, status, meta.as_ref(), data);
+                (writer.finish(), blob)
             }
         };
         Packet::new(Method::Cs, Leg::Answer, Payload { json, blob })
@@ -89,48 +96,49 @@ impl Answer {
     /// # Errors
     /// When it is another packet, not JSON, of an unknown operation, or without what the operation needs.
     pub fn decode(packet: &Packet) -> Result<Self, DecodeError> {
-        Self::decode_of(packet, &|_| None)
+        Self::of(Self::operation(packet)?.read()?)
     }
 
-    /// As [`decode`](Self::decode), with ids that `known` has already.
-    pub(crate) fn decode_of(
-        packet: &Packet,
-        known: &dyn Fn(&str) -> Option<EntityId>,
-    ) -> Result<Self, DecodeError> {
-        let payload = packet.expect(Method::Cs, Leg::Answer, "CSrs")?;
-        let operation = Operation::read(Method::Cs, payload)?;
+    /// What stands in an answer, to be read.
+    #[inline(always)]
+    pub(crate) fn operation(packet: &Packet) -> Result<Operation<'_>, DecodeError> {
+        Ok(Operation::new(Method::Cs, packet.expect(Method::Cs, Leg::Answer, "CSrs")?))
+    }
+
+    /// Reads the answer out of what stands in it.
+    pub(crate) fn of(operation: &Operation<'_>) -> Result<Self, DecodeError> {
         Ok(match operation.name() {
-            "CE" => {
+            b"CE" => {
                 let fields = operation.fields("CE")?;
                 // NSP 0.4.0 refuses with `i` null, later ones without `i`.
                 let result = match fields.get("i") {
                     None | Some("null" | "false") => Err(Box::new(Failure::beside(&fields))),
-                    Some(_) => Ok(fields.entity_of(known)?),
+                    Some(_) => Ok(fields.entity()?),
                 };
                 Self::Created { id: fields.request_id()?, result }
             }
-            "VE" => {
+            b"VE" => {
                 let fields = operation.fields("VE")?;
-                Self::Verified { entity: fields.entity_of(known)?, status: Status::read(&fields) }
+                Self::Verified { entity: fields.entity()?, status: Status::read(&fields) }
             }
-            "SS" => {
+            b"SS" => {
                 let fields = operation.fields("SS")?;
-                Self::Sent { entity: fields.entity_of(known)?, status: Status::read(&fields) }
+                Self::Sent { entity: fields.entity()?, status: Status::read(&fields) }
             }
-            "SF" => {
+            b"SF" => {
                 let fields = operation.fields("SF")?;
                 Self::Returned {
                     id: fields.request_id()?,
-                    entity: fields.entity_of(known)?,
+                    entity: fields.entity()?,
                     status: Status::read(&fields),
                     data: fields.data(),
                 }
             }
-            "BS" => {
+            b"BS" => {
                 let fields = operation.fields("BS")?;
                 Self::ReturnedBlob {
                     id: fields.request_id()?,
-                    entity: fields.entity_of(known)?,
+                    entity: fields.entity()?,
                     status: Status::read(&fields),
                     meta: fields.raw("m"),
                     data: fields.data(),
@@ -141,6 +149,44 @@ impl Answer {
     }
 }
 
+/// What a function, or a blob function, has returned, as it stands in its answer: nothing of it is taken out that nobody asks for.
+pub(crate) struct Returned<'a> {
+    fields: Fields<'a>,
+    /// Whether it was a blob function.
+    pub(crate) is_blob: bool,
+}
+
+impl<'a> Returned<'a> {
+    /// `None` when it is another answer, or none.
+    #[inline]
+    pub(crate) fn of(operation: &'a Operation<'a>) -> Option<Self> {
+        let (name, is_blob) = match operation.name() {
+            b"SF" => ("SF", false),
+            b"BS" => ("BS", true),
+            _ => return None,
+        };
+        Some(Self { fields: operation.fields(name).ok()?, is_blob })
+    }
+
+    /// The number of its id, if it is one of [ours](RequestId::numbered).
+    #[inline]
+    pub(crate) fn number(&self) -> Option<u64> {
+        RequestId::number_in(self.fields.get("t")?.as_bytes())
+    }
+
+    #[inline]
+    pub(crate) fn is_of(&self, entity: &EntityId) -> bool {
+        self.fields.text("i").is_some_and(|id| *id == *entity.as_str())
+    }
+
+    /// What is said about the blob, and the result; or how it failed.
+    #[inline]
+    pub(crate) fn result(&self) -> Result<(Option<RawJson>, Data), Box<Failure>> {
+        Status::read(&self.fields).into_result()?;
+        Ok((if self.is_blob { self.fields.raw("m") } else { None }, self.fields.data()))
+    }
+}
+
 fn encode_status(operation: &str, entity: &EntityId, status: &Status) -> Bytes {
     let mut writer = Writer::operation(operation, 64);
     writer.text("i", entity.as_str());
@@ -148,24 +194,19 @@ fn encode_status(operation: &str, entity: &EntityId, status: &Status) -> Bytes {
     writer.finish()
 }
 
-/// Writes what a function, or a blob function, has returned, from parts that belong to who answers.
-pub(crate) fn encode_return(
-    operation: &str,
-    id: &[u8],
-    entity: &EntityId,
+/// Writes what a function, or a blob function, has returned, behind its id and its entity. Gives the blob that belongs beside it.
+#[inline]
+pub(crate) fn write_return(
+    writer: &mut Writer,
     status: &Status,
     meta: Option<&RawJson>,
     data: &Data,
-) -> Packet {
-    let capacity = data.json_length() + meta.map_or(0, |meta| meta.as_bytes().len());
-    let mut writer = Writer::operation(operation, 96 + capacity);
-    writer.literal("t", id).text("i", entity.as_str());
-    status.write(&mut writer);
+) -> Option<Bytes> {
+    status.write(writer);
     if let Some(meta) = meta {
         writer.raw("m", meta);
     }
-    let blob = data.write(&mut writer);
-    Packet::new(Method::Cs, Leg::Answer, Payload { json: writer.finish(), blob })
+    data.write(writer)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What a client asks of a service.
 
+use bytes::Bytes;
+
 use crate::proto::fields::{Fields, Operation};
 use crate::proto::json::Writer;
 use crate::proto::value::{Data, EntityId, RequestId};
@@ -122,15 +124,21 @@ impl Request {
             Self::Close { entity } => (Writer::operation("CS", 64).text("i", entity.as_str()).finish(), None),
             Self::Send { entity, data } => {
                 let mut writer = Writer::operation("SS", 64 + data.json_length());
-                writer.text("i", entity.as_str());
-                let blob = data.write(&mut writer);
+                let blob = write_send(&mut writer, entity, data);
                 (writer.finish(), blob)
             }
             Self::Call { entity, function, id, data } => {
-                return encode_call("SF", entity, function, id.as_json().as_bytes(), None, data);
+                let mut writer = Writer::operation("SF", 96 + function.len() + data.json_length());
+                let id = id.as_json().as_bytes();
+                let blob = write_call(&mut writer, entity, function, id, None, data);
+                (writer.finish(), blob)
             }
             Self::CallBlob { entity, function, id, meta, data } => {
-                return encode_call("BS", entity, function, id.as_json().as_bytes(), meta.as_ref(), data);
+                let capacity = data.json_length() + meta.as_ref().map_or(0, |meta| meta.as_bytes().len());
+                let mut writer = Writer::operation("BS", 96 + function.len() + capacity);
+                let id = id.as_json().as_bytes();
+                let blob = write_call(&mut writer, entity, function, id, meta.as_ref(), data);
+                (writer.finish(), blob)
             }
         };
         Packet::new(Method::Cs, Leg::Request, Payload { json, blob })
@@ -141,69 +149,84 @@ impl Request {
     /// # Errors
     /// When it is another packet, not JSON, of an unknown operation, or without what the operation needs.
     pub fn decode(packet: &Packet) -> Result<Self, DecodeError> {
-        Self::decode_of(packet, &|_| None)
+        Self::decode_of(packet, |_| None)
     }
 
     /// As [`decode`](Self::decode), with ids that `known` has already.
     pub(crate) fn decode_of(
         packet: &Packet,
-        known: &dyn Fn(&str) -> Option<EntityId>,
+        known: impl Fn(&str) -> Option<EntityId>,
     ) -> Result<Self, DecodeError> {
-        let payload = packet.expect(Method::Cs, Leg::Request, "CSrq")?;
-        let operation = Operation::read(Method::Cs, payload)?;
+        let mut operation = Operation::new(Method::Cs, packet.expect(Method::Cs, Leg::Request, "CSrq")?);
+        let operation = operation.read()?;
         Ok(match operation.name() {
-            "CE" => Self::Create(Box::new(Create::decode(&operation.fields("CE")?)?)),
-            "VE" => Self::Verify { entity: operation.fields("VE")?.entity_of(known)? },
-            "SS" => {
+            b"CE" => Self::Create(Box::new(Create::decode(&operation.fields("CE")?)?)),
+            b"VE" => Self::Verify { entity: operation.fields("VE")?.entity_of(&known)? },
+            b"SS" => {
                 let fields = operation.fields("SS")?;
-                Self::Send { entity: fields.entity_of(known)?, data: fields.data() }
+                Self::Send { entity: fields.entity_of(&known)?, data: fields.data() }
             }
-            "SF" => {
+            b"SF" => {
                 let fields = operation.fields("SF")?;
                 Self::Call {
-                    entity: fields.entity_of(known)?,
+                    entity: fields.entity_of(&known)?,
                     function: fields.required_text("n")?.into_owned(),
                     id: fields.request_id()?,
                     data: fields.data(),
                 }
             }
-            "BS" => {
+            b"BS" => {
                 let fields = operation.fields("BS")?;
                 Self::CallBlob {
-                    entity: fields.entity_of(known)?,
+                    entity: fields.entity_of(&known)?,
                     function: fields.required_text("n")?.into_owned(),
                     id: fields.request_id()?,
                     meta: fields.raw("m"),
                     data: fields.data(),
                 }
             }
-            "CS" => Self::Close { entity: operation.fields("CS")?.entity_of(known)? },
+            b"CS" => Self::Close { entity: operation.fields("CS")?.entity_of(&known)? },
             _ => return Err(operation.unknown()),
         })
     }
 }
 
-/// Writes a call of a function, or of a blob function, from parts that belong to who calls.
-pub(crate) fn encode_call(
-    operation: &str,
+/// Writes a call of a function, or of a blob function, from parts that belong to who calls. Gives the blob that belongs beside it.
+#[inline]
+pub(crate) fn write_call(
+    writer: &mut Writer,
     entity: &EntityId,
     function: &str,
     id: &[u8],
     meta: Option<&RawJson>,
     data: &Data,
-) -> Packet {
-    let capacity = data.json_length() + meta.map_or(0, |meta| meta.as_bytes().len());
-    let mut writer = Writer::operation(operation, 96 + function.len() + capacity);
-    writer.text("i", entity.as_str()).text("n", function).literal("t", id);
-    let blob = data.write(&mut writer);
+) -> Option<Bytes> {
+    let blob = data.write(write_call_of(writer, entity, function, id));
     if let Some(meta) = meta {
         writer.raw("m", meta);
     }
-    Packet::new(Method::Cs, Leg::Request, Payload { json: writer.finish(), blob })
+    blob
+}
+
+/// Writes what a call says before its argument.
+#[inline]
+pub(crate) fn write_call_of<'w>(
+    writer: &'w mut Writer,
+    entity: &EntityId,
+    function: &str,
+    id: &[u8],
+) -> &'w mut Writer {
+    writer.text("i", entity.as_str()).text("n", function).literal("t", id)
+}
+
+/// Writes data for the service, from parts that belong to who sends. Gives the blob that belongs beside it.
+pub(crate) fn write_send(writer: &mut Writer, entity: &EntityId, data: &Data) -> Option<Bytes> {
+    writer.text("i", entity.as_str());
+    data.write(writer)
 }
 
 impl Create {
-    fn encode(&self) -> bytes::Bytes {
+    fn encode(&self) -> Bytes {
         let mut writer = Writer::operation("CE", 192);
         writer.raw("t", self.id.as_json());
         optional(&mut writer, "o", self.owner.as_deref());
