@@ -1,6 +1,8 @@
 """Runs a program on a terminal of its own: waits for what it shows, types, and prints all that it has shown.
 
 terminal.py '[["text to wait for", "keys to type", "file to make, if any"], …]' PROGRAM ARGUMENT…
+
+With TERMINAL_COLOURS in the environment what colours is printed, too.
 """
 import fcntl
 import json
@@ -20,6 +22,7 @@ if child == 0:
     fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     os.execv(sys.argv[2], sys.argv[2:])
 
+commands = r"\x1b\[[0-9;?]*[A-Za-ln-z]|\r" if "TERMINAL_COLOURS" in os.environ else r"\x1b\[[0-9;?]*[A-Za-z]|\r"
 shown = ""
 deadline = time.monotonic() + 60
 
@@ -35,7 +38,7 @@ def read(waiting):
         piece = os.read(terminal, 65536)
     except OSError:  # how Linux says that the other side is gone
         piece = b""
-    shown += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", piece.decode("utf-8", "replace"))
+    shown += re.sub(commands, "", piece.decode("utf-8", "replace"))
     return piece
 
 

@@ -107,3 +107,30 @@ fn every_page_with_commands_is_typed_or_has_a_reason() {
         assert!(typed.contains(&format!("type_page({page:?})")), "{test} does not type {page}");
     }
 }
+
+#[test]
+fn every_link_of_a_page_leads_somewhere() {
+    let mut followed = 0;
+    for (name, text) in pages().iter().filter(|(name, _)| name.ends_with(".md")) {
+        let folder = root().join(name).parent().unwrap().to_owned();
+        for link in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            // What rustdoc resolves, and the world outside.
+            let is_file = link.contains(['.', '/', '#']);
+            if !is_file || link.contains("::") || link.contains("://") {
+                continue;
+            }
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { root().join(name) } else { folder.join(path) };
+            assert!(target.exists(), "{name}: {link} is not there");
+            if !heading.is_empty() {
+                let page = fs::read_to_string(&target).unwrap();
+                let headings = page.lines().filter(|line| line.starts_with('#'));
+                let there =
+                    headings.map(|line| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-"));
+                assert!(there.into_iter().any(|there| there == heading), "{name}: {link} is no heading");
+            }
+            followed += 1;
+        }
+    }
+    assert!(followed > 20, "{followed}");
+}

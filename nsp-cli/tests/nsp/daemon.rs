@@ -51,7 +51,7 @@ fn first_start_makes_everything_and_prints_commands_that_work() {
 fn listeners_say_where_they_are_and_all_carriers_work() {
     let dir = tempfile::tempdir().unwrap();
     let unix = format!("nsp+unix:{}", path(&dir.path().join("socket")));
-    let daemon = Daemon::start(&[
+    let mut daemon = Daemon::start(&[
         "--listen",
         "nsps://127.0.0.1:0,nsp://127.0.0.1:0,ws://127.0.0.1:0",
         "--listen",
@@ -65,12 +65,27 @@ fn listeners_say_where_they_are_and_all_carriers_work() {
     ]);
     let schemes: Vec<&str> = daemon.urls.iter().map(|url| url.split(':').next().unwrap()).collect();
     assert_eq!(schemes, ["nsps", "nsp", "ws", "wss", "noservice", "nsp+unix", "noservice"]);
+    let warning = daemon.log_line("open to clients of the original");
+    assert!(warning.contains("WARN") && warning.contains(&daemon.urls[6]), "{warning}");
     for url in &daemon.urls {
         assert!(!url.ends_with(":0"), "{url}");
         let (status, listed, error) = daemon.run(&["services", "--url", url, "--trust", "accept-new"]);
         assert_eq!((status, error.as_str()), (0, ""), "{url}");
         assert!(listed.contains("NoActivity") && listed.contains("NoShell"), "{listed}");
     }
+}
+
+#[test]
+fn first_start_that_fails_does_not_swallow_the_password() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("nsps://{}", taken.local_addr().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let (status, _, error) =
+        said(&nsp().args(["daemon", "--data", path(&data), "--listen", &taken]).output().unwrap());
+    assert!(status == 3 && error.contains("Address already in use"), "{status} {error}");
+    let daemon = Daemon::start_with(dir, "", &["--first-start"], |_| {});
+    assert!(shown_password(&daemon.greeting).is_some(), "{}", daemon.greeting);
 }
 
 /// What a daemon answers to a browser that shows a page of this origin.
@@ -177,6 +192,7 @@ fn hangup_reads_certificate_and_level_again() {
     assert_ne!(fs::read(daemon.file("tls.pem")).unwrap(), before, "it has a name more");
     let (status, _, error) = daemon.run(&["services", "--sni", "chat.example.org"]);
     assert_eq!((status, error.as_str()), (0, ""), "new connections get it");
+    assert!(daemon.log_line("\"DEBUG\"").contains("nsp::daemon"), "more is logged");
     fs::write(daemon.file("nsp.toml"), "log = 7\n").unwrap();
     daemon.signal("-HUP");
     let line = daemon.log_line("not reloaded");
@@ -267,6 +283,7 @@ fn log_is_json_off_a_terminal_and_has_no_password() {
     let lines: Vec<&str> = rest.lines().filter(|line| line.starts_with('{')).collect();
     assert!(lines.iter().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{rest}");
     assert!(lines.iter().any(|line| line.contains("\"event\":\"login\"")), "{rest}");
+    assert!(lines.iter().any(|line| line.contains("connections_per_address = 256")), "its limits: {rest}");
     assert!(!rest.contains(PASSWORD));
 }
 

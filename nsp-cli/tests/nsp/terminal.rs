@@ -116,3 +116,34 @@ fn shell_completes_shows_events_and_forgets_secrets() {
     assert!(history.contains("call Counter add 40") && history.contains("call Nowhere f"), "{history}");
     assert!(!history.contains("createUser"), "{history}");
 }
+
+#[test]
+fn log_is_for_people_on_a_terminal_and_has_colours_unless_they_are_not_wanted() {
+    for (no_colour, is_coloured) in [("", true), ("1", false)] {
+        let dir = tempfile::tempdir().unwrap();
+        // Ctrl-C, when the log has begun.
+        let steps = [Await::then_type("log in:", ""), Await::then_type("INFO", "\u{3}")];
+        let mut command = terminal(env!("CARGO_BIN_EXE_nsp"), &steps);
+        command.args(["daemon", "--data", path(dir.path()), "--listen", "nsps://127.0.0.1:0"]);
+        command.env("TERMINAL_COLOURS", "1").env("NO_COLOR", no_colour);
+        let (status, shown, error) = said(&command.output().unwrap());
+        assert_eq!(status, 0, "{shown}{error}");
+        let (greeting, log) = shown.split_once("log in:").unwrap();
+        assert!(
+            greeting.starts_with("listening nsps://127.0.0.1:") && !greeting.contains('\u{1b}'),
+            "{shown}"
+        );
+        assert!(log.contains("listening") && !log.contains("{\""), "{shown}");
+        assert_eq!(log.contains("\u{1b}["), is_coloured, "{shown}");
+        assert!(log.trim_end().ends_with("nsp: 0 connections ended in peace"), "{shown}");
+    }
+}
+
+#[test]
+fn top_shows_again_and_again_until_it_is_interrupted() {
+    let daemon = Daemon::start(&[]);
+    daemon.login("admin", PASSWORD);
+    let steps = [("1 connections, 1 entities", ""), (" a second)", ""), ("NoAdmin:admin", "\u{3}")];
+    let (status, shown) = on_terminal(&daemon, true, &["top", "--interval", "50ms"], &steps);
+    assert_eq!(status, 0, "{shown}");
+}

@@ -67,7 +67,6 @@ async fn serve(plan: Plan, options: &Options, log: &Log) -> Result<(), Failure> 
     let certificate = certificate(&plan)?;
     let key = identity::sp_key(&plan.data)?;
     let authority = authority(&plan, options).await?;
-    let password = first_admin(&authority, options).await?;
 
     let mut builder = Daemon::builder()
         .authority(authority.clone())
@@ -100,14 +99,19 @@ async fn serve(plan: Plan, options: &Options, log: &Log) -> Result<(), Failure> 
         Some(address) => Some(metrics::bind(address).await?),
         None => None,
     };
+    // When nothing can fail any more before its password is shown, which happens only once. Nobody is let in yet.
+    let password = first_admin(&authority, options).await?;
 
     // Whoever reads that it is there may send a signal the next moment.
     let (stop_signal, hangup) = (stopped(), Hangup::register());
     greet(&plan, &daemon, &certificate, password.as_ref());
     log.open();
     tell_limits(&plan);
-    for place in plan.listen.iter().filter(|place| place.legacy) {
-        tracing::warn!(address = %place.address, "open to clients of the original, whose encryption hides nothing from who tries");
+    for (_, address) in plan.listen.iter().zip(daemon.addresses()).filter(|(place, _)| place.legacy) {
+        tracing::warn!(
+            address = shown(&address),
+            "open to clients of the original, whose encryption hides nothing from who tries"
+        );
     }
     if let Some(listener) = metrics {
         match listener.local_addr() {

@@ -339,7 +339,7 @@ impl Shell {
         self.activities.clear();
         self.watched.drain().for_each(|(_, watch)| watch.abort());
         std::mem::replace(&mut self.session, session).close().await;
-        Ok(())
+        output::line(&format!("logged in as {} at {}", printable(&name), self.session.target.address))
     }
 }
 
