@@ -192,10 +192,13 @@ impl Daemon {
         std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap())
     }
 
-    /// Ends it without any peace (`SIGKILL`), and keeps its folder.
+    /// Ends it without any peace (`SIGKILL`), and keeps its folder. What it had to say is shown when the test fails.
     pub(crate) fn kill(mut self) -> TempDir {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        let mut rest = String::new();
+        self.errors.read_to_string(&mut rest).unwrap();
+        eprint!("{rest}");
         std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap())
     }
 }

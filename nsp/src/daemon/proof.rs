@@ -160,17 +160,22 @@ impl Entity {
         if let Some(passed) = self.prove_now(demand) {
             return Ok(passed);
         }
-        for _ in 0..ATTEMPTS {
+        let (mut shown, mut attempts) = (None, 0);
+        loop {
+            attempts += 1;
             let epoch = daemon.authority.epoch();
-            let (passed, proved) = self.check(&daemon, demand).await?;
-            if let Some((remembered, rely_for)) = proved
-                && !self.remember_proof(&daemon, remembered, rely_for, epoch, demand)
+            let (passed, proved) = self.check(&daemon, demand, shown.take()).await?;
+            let Some((proof, rely_for)) = proved else { return Ok(passed) };
+            shown.clone_from(&proof.token);
+            // A password is not asked for again: it was right when it was said.
+            if self.remember_proof(&daemon, proof, rely_for, epoch, demand)
+                || demand == Demand::Password
+                || attempts == ATTEMPTS
             {
-                continue; // something was revoked while the authority looked: it may have been this
+                return Ok(passed);
             }
-            return Ok(passed);
+            // Something was revoked while the authority looked: it may have been this, which it says when it looks again.
         }
-        Err(Denied::Unavailable.into())
     }
 
     /// Notes what was proved; `false` if something was revoked since `epoch`.
@@ -210,6 +215,7 @@ impl Entity {
         &self,
         daemon: &Arc<Shared>,
         demand: Demand,
+        shown: Option<Token>,
     ) -> Result<(Passed, Option<(Proof, Proved)>), ProveError> {
         let connection = &self.0.connection;
         let secret = if demand == Demand::Token { Secret::Token } else { Secret::Password };
@@ -219,7 +225,7 @@ impl Entity {
         let subject = Subject {
             mode: self.0.mode,
             owner: self.0.owner.as_deref().map(str::to_owned),
-            remembered: self.remembered().and_then(|remembered| remembered.token.clone()),
+            remembered: shown.or_else(|| self.remembered().and_then(|remembered| remembered.token.clone())),
             trusted_daemon: self.0.trusted_daemon,
         };
         let (origin, authority) = (connection.origin(), &daemon.authority);
@@ -281,7 +287,8 @@ impl Entity {
     }
 }
 
-/// How often a proof is looked at again because something was revoked meanwhile.
+/// How often the authority looks at a proof because something was revoked meanwhile. Where that never ends, what it says last counts for
+/// this once and is not remembered, so that nobody is kept out by the revocations of others.
 const ATTEMPTS: usize = 3;
 
 /// Longest time for which anything is relied on, whatever an authority says. An hour: it is asked again at no cost to anybody.

@@ -25,6 +25,8 @@ pub(crate) struct Book {
     /// Answers come later, and not at once.
     pub(crate) is_slow: AtomicBool,
     pub(crate) is_throttled: AtomicBool,
+    /// Something is revoked whenever it looks.
+    pub(crate) is_restless: AtomicBool,
 }
 
 /// Who may what: user, or `service NAME`; action, function.
@@ -67,6 +69,9 @@ impl Book {
 
     fn answer<T: Send + Unpin + 'static>(&self, value: T) -> Answer<'static, T> {
         self.asked.fetch_add(1, Ordering::Relaxed);
+        if self.is_restless.load(Ordering::Relaxed) {
+            self.next_epoch();
+        }
         if self.is_slow.load(Ordering::Relaxed) {
             Answer::later(async move {
                 tokio::time::sleep(Duration::from_millis(10)).await;

@@ -71,6 +71,28 @@ async fn token_is_asked_for_once_and_remembered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn revocations_of_others_without_end_keep_nobody_out() {
+    let book = Book::of(&[("ann", 1)]);
+    book.is_restless.store(true, Ordering::Relaxed);
+    let (_daemon, handle) = safe_daemon(&book).await;
+    let mut wire = Wire::to(&handle);
+    let entity = wire.open_as("Safe", Some("ann")).await;
+    let id = wire.begin(&entity, "token", json!(null)).await;
+    wire.show("token of ann").await;
+    assert_eq!(wire.returned().await, (id, Ok(json!("ann"))), "asked for once");
+    assert_eq!(book.asked(), 3, "judged until it has to be enough");
+    assert_eq!(wire.call(&entity, "who", json!(null)).await, Ok(json!(null)), "for that once");
+    let id = wire.begin(&entity, "password", json!(null)).await;
+    wire.show("password of ann").await;
+    assert_eq!(wire.returned().await, (id, Ok(json!("ann"))), "asked for once");
+    book.is_restless.store(false, Ordering::Relaxed);
+    let id = wire.begin(&entity, "token", json!(null)).await;
+    wire.show("token of ann").await;
+    assert_eq!(wire.returned().await, (id, Ok(json!("ann"))));
+    assert_eq!(wire.call(&entity, "who", json!(null)).await, Ok(json!("ann")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_calls_at_once_ask_for_one_token() {
     let book = Book::of(&[("ann", 1)]);
     book.is_slow.store(true, Ordering::Relaxed);
