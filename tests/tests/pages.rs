@@ -19,6 +19,7 @@ const NOT_TYPED: [(&str, &str, &str); 16] = [
     ("README.md", "cargo test --workspace", "it runs this test"),
     ("CONTRIBUTING.md", "cargo test --workspace", "it runs this test"),
     ("CONTRIBUTING.md", ".ci/run", "it runs this test"),
+    ("CONTRIBUTING.md", "FUZZ=60 .ci/run", "the same, for longer"),
     ("CONTRIBUTING.md", "cargo bench -p nossock -- --rounds 5", "it takes a quiet machine for half an hour"),
     ("CONTRIBUTING.md", "cargo bench -p nsp", "it takes a quiet machine for minutes"),
     ("CONTRIBUTING.md", "cargo bench -p nsp-auth", "it takes a quiet machine for minutes"),
