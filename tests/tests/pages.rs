@@ -14,7 +14,7 @@ const TYPED: [(&str, &str, &str); 3] = [
 ];
 
 /// Commands in other blocks and in the heads of examples, which say nothing of what they print, and who has run them.
-const NOT_TYPED: [(&str, &str, &str); 16] = [
+const NOT_TYPED: [(&str, &str, &str); 17] = [
     ("README.md", "cargo run --release -p nsp-cli --bin nsp -- daemon", "the tour runs it, built"),
     ("README.md", "cargo test --workspace", "it runs this test"),
     ("CONTRIBUTING.md", "cargo test --workspace", "it runs this test"),
