@@ -365,8 +365,8 @@ impl<W> Pending<W> {
         self.earliest
     }
 
-    /// Ends the requests whose time is over; gives whom to wake.
-    pub fn expire(&mut self, now: Instant) -> Vec<W> {
+    /// Ends the requests whose time is over, and names each to `ended`; gives whom to wake.
+    pub fn expire(&mut self, now: Instant, mut ended: impl FnMut(RequestId)) -> Vec<W> {
         if self.earliest.is_none_or(|earliest| now < earliest) {
             return Vec::new();
         }
@@ -377,6 +377,7 @@ impl<W> Pending<W> {
             if deadline <= now {
                 wakers.extend(slot.waker.take());
                 (slot.state, slot.answer) = (State::Done, Some(Box::new(Answer::TimedOut)));
+                ended(slot.id);
             } else {
                 self.earliest = earlier(self.earliest, Some(deadline));
             }

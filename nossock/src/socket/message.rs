@@ -178,7 +178,6 @@ impl Responder {
             }
             // With its name, which may be thirty times as long as a short answer.
             self.shared.count_answer(core, 6 + usize::from(name_len) + body.len());
-            core.session.answered_peer(1);
             self.shared.frame(core, kind, name_len, &name, body.into());
             core.wake_driver(wakes);
             Ok(())

@@ -280,7 +280,7 @@ impl Shared {
     pub(crate) fn take(&self, core: &mut Core, answers: &mut Answers, output: &mut Outbox) -> bool {
         if !answers.is_empty() {
             self.count_answer(core, answers.len());
-            core.session.answered_peer(answers.take_unnoted());
+            core.session.asked_by_peer(answers.take_unnoted());
             core.session.queue_first(answers.take());
         }
         if !output.is_empty() {

@@ -166,7 +166,7 @@ impl<T> Driver<T> {
         let body = frame.get(head.body_at()..).unwrap_or_default();
         let (cancelled, phase) = {
             let mut core = self.shared.lock();
-            core.session.answered_peer(self.answers.take_unnoted());
+            core.session.asked_by_peer(self.answers.take_unnoted());
             let before = core.session.queue_len();
             let cancelled = core.session.control_received(body, &self.shared.config, now());
             let made = core.session.queue_len() - before;
@@ -202,6 +202,7 @@ impl<T> Driver<T> {
         }
         if let Some(message) = waiting.and_then(|at| self.requests.remove(at)) {
             self.backlog_bytes -= message.cost();
+            self.answers.count(); // it is never started, which is when others are counted
         }
     }
 
@@ -209,6 +210,7 @@ impl<T> Driver<T> {
         let limit = self.limits().max_body;
         let refused = match RequestName::parse(&name) {
             Some(RequestName::Request { name: asked, id }) => {
+                self.answers.count();
                 let text = format!("the body has {size} bytes, the limit is {limit}");
                 Responder::new(&self.shared, asked, id).reject(&Reject::of(RejectCode::TooLarge, text));
                 Refused::TooLarge { name: Name::new(asked).unwrap_or(name), size, limit }
@@ -350,6 +352,9 @@ impl<T> Driver<T> {
             return;
         }
         if self.shared.by_hand {
+            if message.responder.is_some() {
+                self.answers.count();
+            }
             self.shared.with(|core, wakes| {
                 core.inbox.push(Ok(message));
                 core.wake(On::Receive, wakes);
@@ -369,8 +374,9 @@ impl<T> Driver<T> {
         if is_request { self.requests.push_back(message) } else { self.messages.push_back(message) }
     }
 
-    fn unhandled(&self, Message { name, responder, .. }: Message) {
+    fn unhandled(&mut self, Message { name, responder, .. }: Message) {
         if let Some(responder) = responder {
+            self.answers.count();
             let text = format!("nobody handles `{name}` here");
             responder.reject(&Reject::of(RejectCode::NoHandler, text));
         }
