@@ -333,13 +333,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             Phase::Open | Phase::Lingering | Phase::Closed => Ok(()),
             Phase::Draining => {
                 if self.is_idle() {
+                    let has_handles = self.shared.has_handles();
+                    if !has_handles {
+                        self.shared.refuse_inbox(); // what came after the last one was dropped
+                    }
                     self.shared.with(|core, wakes| {
-                        let by_peer = !core.session.reason().is_some_and(CloseReason::is_ours);
-                        if self.shared.by_hand
-                            && by_peer
-                            && core.inbox.is_awaited()
-                            && self.shared.has_handles()
-                        {
+                        let reason = core.session.reason();
+                        let by_peer = !reason.is_some_and(CloseReason::is_ours);
+                        // Whoever says that it closes reads no answers.
+                        let reads = !matches!(reason, Some(CloseReason::PeerSaid { .. }));
+                        let awaited = has_handles && core.inbox.is_awaited();
+                        if self.shared.by_hand && by_peer && (awaited || (reads && core.owed > 0)) {
                             return; // somebody may still receive what has come, and answer
                         }
                         core.session.begin_flush();

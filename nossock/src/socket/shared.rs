@@ -55,6 +55,8 @@ pub(crate) struct Core {
     pub(crate) promised: usize,
     /// Bytes of answers that wait to be written, or fewer.
     pub(crate) answers: usize,
+    /// Requests received by hand that may still be answered.
+    pub(crate) owed: usize,
     /// Requests of the peer that it no longer waits for, and whose handlers are on their way out.
     pub(crate) cancelled: Vec<Box<str>>,
 }
@@ -172,6 +174,7 @@ impl Shared {
             inbox: Inbox::default(),
             promised: 0,
             answers: 0,
+            owed: 0,
             cancelled: Vec::new(),
         };
         Arc::new(Self {

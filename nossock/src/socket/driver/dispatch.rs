@@ -343,7 +343,7 @@ impl<T> Driver<T> {
     }
 
     /// Keeps a message until it can be handled or received, or tells why it will not be.
-    fn set_aside(&mut self, message: Message, closing: bool) {
+    fn set_aside(&mut self, mut message: Message, closing: bool) {
         if closing {
             self.shared.lock().session.stats_mut().refused += 1;
             if let Some(responder) = message.responder {
@@ -356,6 +356,9 @@ impl<T> Driver<T> {
                 self.answers.count();
             }
             self.shared.with(|core, wakes| {
+                if let Some(responder) = &mut message.responder {
+                    responder.owe(core);
+                }
                 core.inbox.push(Ok(message));
                 core.wake(On::Receive, wakes);
             });
