@@ -79,6 +79,8 @@ pub(crate) struct Driver<T> {
     input_ended: bool,
     unflushed: bool,
     yielded: bool,
+    /// It is being polled; who is dropped like that has panicked.
+    polled: bool,
     done: bool,
 }
 
@@ -143,6 +145,7 @@ impl<T> Driver<T> {
             input_ended: false,
             unflushed: false,
             yielded: false,
+            polled: false,
             done: false,
         }
     }
@@ -422,7 +425,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        match this.turn(cx) {
+        this.polled = true;
+        let turn = this.turn(cx);
+        this.polled = false;
+        match turn {
             Poll::Pending => Poll::Pending,
             Poll::Ready(result) => {
                 let idle = this.is_idle();
@@ -451,7 +457,13 @@ impl<T> Driver<T> {
 impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
         if !self.done {
-            self.finish(CloseReason::Aborted("the runtime of the connection stopped"));
+            // Handlers are caught: it can only be the transport, or somebody's waker.
+            let reason = if self.polled {
+                "the task of the connection panicked"
+            } else {
+                "the runtime of the connection stopped"
+            };
+            self.finish(CloseReason::Aborted(reason));
         }
     }
 }
