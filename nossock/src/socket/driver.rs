@@ -77,6 +77,8 @@ pub(crate) struct Driver<T> {
     /// No more is decoded: the peer ended its stream, or sent what cannot be frames.
     deaf: bool,
     input_ended: bool,
+    /// The time of those who run at a close is up: what waits for them is not begun any more.
+    late: bool,
     unflushed: bool,
     yielded: bool,
     /// It is being polled; who is dropped like that has panicked.
@@ -143,6 +145,7 @@ impl<T> Driver<T> {
             wakes: Vec::new(),
             deaf: false,
             input_ended: false,
+            late: false,
             unflushed: false,
             yielded: false,
             polled: false,
@@ -287,6 +290,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 }
                 Poll::Pending => false,
             };
+            // Of what it could not take as a whole, too, a part may have left.
+            let left = flushed
+                || (written > 0
+                    && Pin::new(&mut self.io).poll_flush(cx).map_err(transport_failed)?.is_ready());
             if flushed {
                 self.unflushed = false;
                 self.write_since = None;
@@ -295,7 +302,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
             let (more, phase) = self.shared.with(|core, wakes| {
                 self.shared.wrote(core, wakes, written);
-                if flushed {
+                if left {
                     core.session.flushed();
                     core.wake(On::Flush, wakes);
                 }

@@ -413,6 +413,9 @@ impl<T> Driver<T> {
                     Err(_) => self.report(&HandlerError::Panicked { name }),
                 }
             }
+            if self.late {
+                break;
+            }
             let Some(message) = self.messages.pop_front() else { break };
             self.backlog_bytes -= message.cost();
             self.start_waiting(message, cx);
@@ -431,7 +434,7 @@ impl<T> Driver<T> {
     /// Whether a request that waits may be started.
     pub(super) fn may_start_request(&self) -> bool {
         let running = self.running.as_ref().map_or(0, |running| running.requests.len());
-        running < self.limits().requests_in && !self.answers_held()
+        running < self.limits().requests_in && !self.answers_held() && !self.late
     }
 
     /// Forgets the tasks that have ended.

@@ -42,7 +42,7 @@ impl<T> Driver<T> {
             self.frame_since = None;
             self.peer_ended(CloseReason::TimedOut(TimedOut::Frame));
         }
-        self.shared.with(|core, wakes| {
+        self.late = self.shared.with(|core, wakes| {
             if self.held {
                 core.session.heard(now); // it may have said much, and it is us who do not read
             }
@@ -51,6 +51,7 @@ impl<T> Driver<T> {
                 wakes.extend(core.session.pending().close());
                 core.wake(On::Room, wakes); // there will be none
             }
+            core.session.phase() > Phase::Draining
         });
         Ok(())
     }
