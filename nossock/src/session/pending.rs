@@ -341,6 +341,11 @@ impl<W> Pending<W> {
         Some(taken)
     }
 
+    /// Gives back the waker of a request: nobody is to be woken for it.
+    pub(crate) fn forget_waker(&mut self, id: RequestId) -> Option<W> {
+        self.slot(id)?.waker.take()
+    }
+
     /// Frees the slot of a request whose caller went away; says whether the peer may still be working on it.
     pub fn abandon(&mut self, id: RequestId) -> bool {
         let Some(slot) = self.slot(id) else { return false };

@@ -241,7 +241,7 @@ impl<W> Session<W> {
 
     /// Gives what is queued, and takes an empty box for what comes; `false` when nothing is queued.
     pub fn take(&mut self, empty: &mut Outbox) -> bool {
-        if self.outbox.is_empty() {
+        if self.outbox.is_empty() || self.phase == Phase::Closed {
             return false;
         }
         std::mem::swap(&mut self.outbox, empty);
@@ -352,7 +352,7 @@ impl<W> Session<W> {
 
     /// Whether something is queued that the driver has not taken.
     pub(crate) const fn has_output(&self) -> bool {
-        !self.outbox.is_empty()
+        !self.outbox.is_empty() && !matches!(self.phase, Phase::Closed)
     }
 
     /// Frees a request whose caller went away, and tells a peer that understands it.
@@ -401,12 +401,11 @@ impl<W> Session<W> {
         }
     }
 
-    /// It is over.
+    /// It is over. What is queued stays, to be dropped by the driver, and is not taken any more.
     pub fn end(&mut self, reason: CloseReason) {
         self.phase = Phase::Closed;
         self.until = None;
         self.reason.get_or_insert(reason);
-        self.outbox.clear(0);
     }
 
     /// When to call [`timed_out`](Self::timed_out), as far as the conversation itself knows.

@@ -450,7 +450,11 @@ impl<T> Driver<T> {
     fn finish(&mut self, reason: CloseReason) {
         self.done = true;
         self.running = None; // aborts what still runs
-        self.shared.with(|core, wakes| core.end(reason, wakes));
+        let unsent = self.shared.with(|core, wakes| {
+            core.end(reason, wakes);
+            std::mem::take(core.session.outbox())
+        });
+        drop(unsent); // bodies may have owners, whose code runs now
         if !self.shared.has_handles() {
             self.shared.refuse_inbox(); // what came after the last one was dropped
         }

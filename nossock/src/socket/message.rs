@@ -169,7 +169,12 @@ impl Responder {
         self.push_within(self.shared.config.limits.max_body, kind, body)
     }
 
-    fn push_within(&mut self, limit: u32, kind: Kind, body: encode::Encoded<'_>) -> Result<(), AnswerError> {
+    fn push_within(
+        &mut self,
+        limit: u32,
+        kind: Kind,
+        mut body: encode::Encoded<'_>,
+    ) -> Result<(), AnswerError> {
         let name = self.tag.parts();
         let Ok(name_len) = u8::try_from(name.iter().map(|part| part.len()).sum::<usize>()) else {
             // `resp:` is longer than `req:`; nobody can be told.
@@ -186,7 +191,7 @@ impl Responder {
             }
             // With its name, which may be thirty times as long as a short answer.
             self.shared.count_answer(core, 6 + usize::from(name_len) + body.len());
-            self.shared.frame(core, kind, name_len, &name, body.into());
+            self.shared.frame(core, kind, name_len, &name, body.payload());
             core.owed -= usize::from(std::mem::take(&mut self.owed));
             core.wake_driver(wakes);
             Ok(())
