@@ -87,7 +87,15 @@ pub fn is_open_to_others(path: &Path) -> bool {
 
 /// One process at a time: held until it is dropped, or the process ends, however it ends.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "the lock is the open file")] File);
+pub struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // In so many words: a program that another thread is just starting has a copy of the open file for a moment, and closing
+        // only ours would leave the lock to it. Where this fails the file is closed all the same.
+        drop(self.0.unlock());
+    }
+}
 
 impl Lock {
     /// Takes the lock; `None` while another process has it.
@@ -157,7 +165,10 @@ mod tests {
         let held = Lock::try_take(&path).unwrap();
         assert!(held.is_some());
         assert!(Lock::try_take(&path).unwrap().is_none());
+        // As a program has it that is being started at this moment.
+        let copy = held.as_ref().unwrap().0.try_clone().unwrap();
         drop(held);
         assert!(Lock::try_take(&path).unwrap().is_some());
+        drop(copy);
     }
 }

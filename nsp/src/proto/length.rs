@@ -35,7 +35,7 @@ pub(crate) fn write(mut length: usize, out: &mut impl BufMut) {
         if length == 0 {
             break;
         }
-        *slot += (length % 10) as u8;
+        *slot += u8::try_from(length % 10).unwrap_or(0); // it always is one
         length /= 10;
     }
     out.put_slice(&digits);

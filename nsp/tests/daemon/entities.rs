@@ -7,7 +7,7 @@ use nsp::carrier::CarrierEnd;
 use nsp::daemon::{Daemon, Emitter, Entity, Fail, Json, Service, State};
 use nsp::machine::Filter;
 use nsp::proto::cs::Request;
-use nsp::proto::{Data, EntityId, ca};
+use nsp::proto::{Data, EntityId, Method, ca};
 use serde_json::{Value, json};
 
 use crate::wire::{Wire, code, daemon};
@@ -297,4 +297,34 @@ async fn handle_of_an_entity_that_is_gone_reaches_nobody() {
     assert_eq!((reached.sent, reached.gone, reached.missed()), (0, 1, 1));
     assert!(entity.join("g").is_err());
     assert!(EntityId::new(entity.id().as_str()).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn function_that_closes_everybody_is_answered_before_its_own_entity_alone() {
+    let (_daemon, handle) = daemon(Daemon::builder().service(noting(&Log::default()))).await;
+    let mut wire = Wire::to(&handle);
+    let (one, other) = (wire.open("Chat").await, wire.open("Chat").await);
+    wire.begin(&one, "leave late", json!(null)).await;
+    // The other one is of the same connection, and has not called.
+    assert_eq!(wire.event().await, ca::Request::Close { entity: other });
+    assert!(wire.returned().await.1.is_ok());
+    assert_eq!(wire.event().await, ca::Request::Close { entity: one });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_function_sends_comes_before_its_answer_and_that_before_the_next_one_sends() {
+    let service = Service::new("Steps").function("step", async |entity: Entity, Json(n): Json<u8>| {
+        entity.emit("step", &n).await.map(|reached| reached.sent).map_err(Fail::from)
+    });
+    let (_daemon, handle) = daemon(Daemon::builder().service(service)).await;
+    let mut wire = Wire::to(&handle);
+    let entity = wire.open("Steps").await;
+    for n in 0..3 {
+        wire.begin(&entity, "step", json!(n)).await;
+    }
+    let mut heard = Vec::new();
+    for _ in 0..6 {
+        heard.push(wire.next().await.unwrap().method);
+    }
+    assert_eq!(heard, [Method::Ca, Method::Cs, Method::Ca, Method::Cs, Method::Ca, Method::Cs]);
 }

@@ -207,7 +207,18 @@ fn spawn(name: &str, path: &Path, work: impl FnOnce() + Send + 'static) -> Resul
     spawned.map(drop).map_err(|error| StoreError::io(path, &error))
 }
 
-fn lock(path: &Path) -> Result<File, StoreError> {
+/// Keeps other programs from the database until it is dropped.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // In so many words: a program that another thread is just starting has a copy of the open file for a moment, and closing
+        // only ours would leave the lock to it. Where this fails the file is closed all the same.
+        drop(self.0.unlock());
+    }
+}
+
+fn lock(path: &Path) -> Result<Lock, StoreError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lock");
     let beside = PathBuf::from(beside);
@@ -215,7 +226,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     let file = for_its_owner().create(true).truncate(false).open(&beside);
     let file = file.map_err(|error| StoreError::io(path, &error))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: path.into() }),
         Err(TryLockError::Error(error)) => Err(StoreError::io(path, &error)),
     }

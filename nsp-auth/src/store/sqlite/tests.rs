@@ -300,3 +300,16 @@ async fn notes_are_bounded_and_do_not_stand_before_changes() {
     store.change(Change::Create(account("alice"))).await.unwrap();
     assert_eq!(store.notes.0.lock().unwrap().len(), 0);
 }
+
+#[test]
+fn lock_ends_with_its_owner_and_not_with_a_copy_of_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users.db");
+    let held = lock(&path).unwrap();
+    assert!(matches!(lock(&path), Err(StoreError::InUse { .. })));
+    // As a program has it that is being started at this moment.
+    let copy = held.0.try_clone().unwrap();
+    drop(held);
+    assert!(lock(&path).is_ok());
+    drop(copy);
+}

@@ -70,7 +70,7 @@ pub enum Secrets {
 pub struct Limits {
     /// Most activities at once. 64, as many as our daemon lets one connection have.
     pub activities: usize,
-    /// Most calls and sends that wait for an answer. 256: beyond, the caller should wait, not the daemon.
+    /// Most calls and sends that wait for an answer. 256: beyond, the caller should wait, not the daemon. There are never more than 65,536.
     pub calls: usize,
     /// Most questions of the daemon that wait for somebody to answer; further ones are declined. 16.
     pub questions: usize,

@@ -55,7 +55,7 @@ pub struct Limits {
     pub entities: usize,
     /// Most entities that are being created, and most tokens that are being asked for, at once. 4.
     pub logins: usize,
-    /// Most requests that services are working on. 256.
+    /// Most requests that services are working on. 256. There are never more than 65,536.
     pub requests: usize,
     /// Most bytes in them, each with its whole message; and as many in the names of requests for tokens that wait for their turn, which those
     /// beyond are refused without. 8 MiB.
