@@ -13,7 +13,7 @@ const KIB: usize = 1024;
 /// | `read_step` | 65536 | bytes; room for one read, and the step in which memory follows what arrives |
 /// | `requests_out` | 256 | requests of ours under way; the next one waits, inside its deadline |
 /// | `requests_in` | 256 | requests of the peer being handled; more wait in the receive queue |
-/// | `controls` | 1024 | control frames of the peer within 10 s beyond the requests it had answered: as many as four full sets of cancels |
+/// | `controls` | 1024 | control frames of the peer within 10 s beyond the requests it sent: as many as four full sets of late cancels |
 /// | `frame_time` | 30 s | a frame that has begun is to end within this, |
 /// | `frame_rate` | 1024 | and within its bytes divided by this many a second, whichever is longer |
 /// | `write_stall` | 30 s | a peer that takes nothing for this long is cut off |
@@ -39,8 +39,9 @@ pub struct Limits {
     pub requests_out: usize,
     /// Requests of the peer that are handled at once.
     pub requests_in: usize,
-    /// Control frames that the peer may send within 10 s, beyond the requests that it had answered: a ping costs a pong, and a
-    /// request that is cancelled costs more than its cancel. More of them end the connection.
+    /// Control frames that the peer may send within 10 s, beyond the requests that it sent: a ping costs a pong, while a cancel
+    /// is paid for by its request, whose handler keeps its place among `requests_in` until it is gone. More of them end the
+    /// connection.
     pub controls: u32,
     /// How long a frame may take to arrive, at least.
     pub frame_time: Duration,

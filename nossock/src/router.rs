@@ -1,6 +1,9 @@
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
+use crate::seldom::Seldom;
 use crate::session::{Reject, RequestName};
 use crate::socket::{Endpoint, MessageHandler, OnMessage, OnRequest, RequestHandler, Socket};
 use crate::wire::Name;
@@ -174,7 +177,8 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     }
 
     /// Hears of messages that could not be handled: bad bodies, failed handlers, bodies over the limit, names
-    /// that nobody handles. Without it they are counted in [`Stats`](crate::session::Stats) and logged at `debug`.
+    /// that nobody handles. Without it they are counted in [`Stats`](crate::session::Stats) and logged at `debug`. A
+    /// panic in it is logged and ends nothing.
     pub fn on_error(mut self, hear: impl Fn(&Socket, &HandlerError) + Send + Sync + 'static) -> Self {
         self.routes.on_error = Some(Box::new(hear));
         self
@@ -204,8 +208,13 @@ impl Routes {
             }
             error => tracing::debug!(%peer, %error, "a message was not handled"),
         }
-        if let Some(hear) = &self.on_error {
-            hear(socket, error);
+        let Some(hear) = &self.on_error else { return };
+        // A panic is that of one report, as it is that of one message in a handler.
+        if catch_unwind(AssertUnwindSafe(|| hear(socket, error))).is_err() {
+            static PANICKED: Seldom = Seldom::new();
+            if let Some(times) = PANICKED.times(Instant::now()) {
+                tracing::warn!(%peer, times, "what hears of errors panicked");
+            }
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Deadlines: that each fires when it has to, and none that should not.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nossock::session::TimedOut;
-use nossock::{CloseReason, Config, Json, Limits, RecvError, Refused, Router, Side, Socket};
+use nossock::{CloseReason, Config, Json, Limits, RecvError, Refused, Router, Side, Socket, State};
 use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use tokio::time::{Instant, timeout};
 
@@ -133,4 +135,45 @@ async fn sender_without_room_learns_at_once_that_nothing_is_taken_any_more() {
     assert_eq!(start.elapsed().as_secs(), 5, "handlers have had their time, and what is queued has not");
     closing.await.unwrap().unwrap_err();
     assert_eq!(start.elapsed().as_secs(), 10);
+}
+
+/// What waited when the time of a close was up is not begun: nobody could be answered any more.
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_not_begun_after_the_time_of_a_close() {
+    for message in [false, true] {
+        let (here, mut peer) = tokio::io::duplex(1024);
+        let begun = Arc::new(AtomicUsize::new(0));
+        type Begun = State<Arc<AtomicUsize>>;
+        let router = Router::with_state(Arc::clone(&begun))
+            .on("slow", async || tokio::time::sleep(7 * SECOND).await)
+            .on("quick", async |State(begun): Begun| {
+                begun.fetch_add(1, Ordering::Relaxed);
+            })
+            .on_request("slow", async || tokio::time::sleep(7 * SECOND).await)
+            .on_request("quick", async |State(begun): Begun| begun.fetch_add(1, Ordering::Relaxed));
+        let limits = Limits { requests_in: 1, ..Limits::default() };
+        let config = Config { limits, ..Config::default() };
+        let socket = Socket::routed(here, Side::Server, config, router);
+        for name in ["slow", "quick"] {
+            let name = if message { name.to_owned() } else { format!("req:{name}:1") };
+            peer.write_all(&frame(b'j', &name, b"null")).await.unwrap();
+        }
+        tokio::time::sleep(SECOND).await;
+        // The handler has 5 s, and ends after 6; the peer does not end its side.
+        let before = Instant::now();
+        socket.close().await.unwrap();
+        assert_eq!(before.elapsed(), 10 * SECOND);
+        assert_eq!(begun.load(Ordering::Relaxed), 0, "message: {message}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn unsent_bytes_are_those_that_did_not_leave() {
+    let (here, _peer) = tokio::io::duplex(64);
+    let config = Config { hello: false, ..Config::default() };
+    let socket = Socket::over(here, Side::Client, config);
+    let body = "x".repeat(1000);
+    socket.send("m", &body).await.unwrap();
+    let unsent = socket.close().await.unwrap_err();
+    assert_eq!(unsent.bytes, frame(b'j', "m", format!("{body:?}").as_bytes()).len() as u64 - 64);
 }

@@ -105,6 +105,8 @@ struct Side {
     callers: Vec<Caller>,
     /// Requests of the other side: name and id.
     asked: Vec<(String, String)>,
+    /// Of those, ids that the other side has cancelled.
+    cancelled: HashSet<String>,
     messages: u32,
 }
 
@@ -153,6 +155,7 @@ impl Conversation {
             taken: Outbox::default(),
             callers: Vec::new(),
             asked: Vec::new(),
+            cancelled: HashSet::new(),
             messages: 0,
         });
         Self { config, now, sides, tokens: 0, said: [0, 0] }
@@ -351,12 +354,16 @@ impl Conversation {
             };
             if head.kind() == Kind::Control {
                 let frame = input.split_to(head.frame_len());
-                session.control_received(&frame[head.body_at()..], &self.config, self.now);
+                let cancelled = session.control_received(&frame[head.body_at()..], &self.config, self.now);
+                if let Some(id) = cancelled {
+                    self.cancelled(side, id);
+                }
                 continue;
             }
             let Frame { name, body } = Frame::split(input, &head).unwrap();
             match RequestName::parse(&name) {
                 Some(RequestName::Request { id, .. }) => {
+                    session.asked_by_peer(1);
                     self.sides[side].asked.push((id.to_owned(), body.parse::<u32>().unwrap().to_string()));
                 }
                 Some(RequestName::Answer { id, .. }) => {
@@ -373,6 +380,15 @@ impl Conversation {
                 }
             }
         }
+    }
+
+    /// The other side has cancelled a request: one whose caller does not wait any more, and once.
+    fn cancelled(&mut self, side: usize, id: String) {
+        let callers = &self.sides[1 - side].callers;
+        let caller = callers.iter().find(|caller| caller.id.text().as_str() == id).unwrap();
+        let late = self.now >= caller.asked + caller.time;
+        assert!(caller.ended && (caller.gone || late), "only what is not waited for is cancelled");
+        assert!(self.sides[side].cancelled.insert(id), "and once");
     }
 
     fn control(&mut self, side: usize, number: u8) {
@@ -397,7 +413,11 @@ impl Conversation {
     fn timeouts(&mut self, side: usize) {
         let session = &mut self.sides[side].session;
         let due = session.next_timeout(&self.config).is_some_and(|at| at <= self.now);
+        let (held, queued) = (session.pending().len(), session.queue_len());
         let woken = session.timed_out(&self.config, self.now);
+        let told = session.peer().is_some() && session.phase() <= Phase::Draining;
+        assert_eq!(session.pending().len(), held, "slots are given back by their callers");
+        assert!(!told || woken.is_empty() || session.queue_len() > queued, "who waits no longer says so");
         assert!(due || woken.is_empty(), "it said when it had to be called");
         self.woken(side, woken);
         self.close_callers_if_over(side);

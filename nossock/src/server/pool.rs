@@ -193,6 +193,11 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        let sockets: Vec<Socket> =
+            self.shared.with(|state| state.members.values().filter_map(|m| m.socket.clone()).collect());
+        for socket in sockets {
+            socket.close_within(Duration::ZERO, CloseReason::Aborted("the server was dropped"));
+        }
         self.abort();
     }
 }

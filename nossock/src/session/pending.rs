@@ -341,6 +341,11 @@ impl<W> Pending<W> {
         Some(taken)
     }
 
+    /// Gives back the waker of a request: nobody is to be woken for it.
+    pub(crate) fn forget_waker(&mut self, id: RequestId) -> Option<W> {
+        self.slot(id)?.waker.take()
+    }
+
     /// Frees the slot of a request whose caller went away; says whether the peer may still be working on it.
     pub fn abandon(&mut self, id: RequestId) -> bool {
         let Some(slot) = self.slot(id) else { return false };
@@ -365,8 +370,8 @@ impl<W> Pending<W> {
         self.earliest
     }
 
-    /// Ends the requests whose time is over; gives whom to wake.
-    pub fn expire(&mut self, now: Instant) -> Vec<W> {
+    /// Ends the requests whose time is over, and names each to `ended`; gives whom to wake.
+    pub fn expire(&mut self, now: Instant, mut ended: impl FnMut(RequestId)) -> Vec<W> {
         if self.earliest.is_none_or(|earliest| now < earliest) {
             return Vec::new();
         }
@@ -377,6 +382,7 @@ impl<W> Pending<W> {
             if deadline <= now {
                 wakers.extend(slot.waker.take());
                 (slot.state, slot.answer) = (State::Done, Some(Box::new(Answer::TimedOut)));
+                ended(slot.id);
             } else {
                 self.earliest = earlier(self.earliest, Some(deadline));
             }

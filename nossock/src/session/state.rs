@@ -27,7 +27,7 @@ pub struct Session<W> {
     peer: Option<Hello>,
     heard: Instant,
     pinged: Option<Instant>,
-    /// Control frames of the peer since then, less the requests of its that were answered meanwhile.
+    /// Control frames of the peer since then, less the requests that it sent meanwhile.
     controls: u32,
     controls_since: Instant,
     stats: Stats,
@@ -241,7 +241,7 @@ impl<W> Session<W> {
 
     /// Gives what is queued, and takes an empty box for what comes; `false` when nothing is queued.
     pub fn take(&mut self, empty: &mut Outbox) -> bool {
-        if self.outbox.is_empty() {
+        if self.outbox.is_empty() || self.phase == Phase::Closed {
             return false;
         }
         std::mem::swap(&mut self.outbox, empty);
@@ -317,9 +317,9 @@ impl<W> Session<W> {
         self.controls > limit
     }
 
-    /// Notes that so many requests of the peer were answered: whoever gets work done may ask for more than one who only
-    /// cancels.
-    pub(crate) const fn answered_peer(&mut self, requests: u32) {
+    /// Notes that the peer has sent so many requests: each pays for the control frame that may follow it, as a rule its
+    /// cancel.
+    pub fn asked_by_peer(&mut self, requests: u32) {
         self.controls = self.controls.saturating_sub(requests);
     }
 
@@ -352,17 +352,22 @@ impl<W> Session<W> {
 
     /// Whether something is queued that the driver has not taken.
     pub(crate) const fn has_output(&self) -> bool {
-        !self.outbox.is_empty()
+        !self.outbox.is_empty() && !matches!(self.phase, Phase::Closed)
     }
 
     /// Frees a request whose caller went away, and tells a peer that understands it.
     pub fn cancel(&mut self, id: RequestId) -> bool {
         let waited = self.pending.abandon(id);
-        if waited && self.peer.is_some() && self.phase <= Phase::Draining {
+        if waited && self.may_cancel() {
             self.control(&Control::Cancel(id.text().as_str().into()));
             return true;
         }
         false
+    }
+
+    /// Whether the peer understands a cancel, and one may still be sent.
+    fn may_cancel(&self) -> bool {
+        self.peer.is_some() && self.phase <= Phase::Draining
     }
 
     /// Begins to close; the first reason stays. Gives whether anything changed.
@@ -396,12 +401,11 @@ impl<W> Session<W> {
         }
     }
 
-    /// It is over.
+    /// It is over. What is queued stays, to be dropped by the driver, and is not taken any more.
     pub fn end(&mut self, reason: CloseReason) {
         self.phase = Phase::Closed;
         self.until = None;
         self.reason.get_or_insert(reason);
-        self.outbox.clear(0);
     }
 
     /// When to call [`timed_out`](Self::timed_out), as far as the conversation itself knows.
@@ -415,7 +419,7 @@ impl<W> Session<W> {
         earlier(self.pending.next_deadline(), earlier(ping, self.until))
     }
 
-    /// Does what is due; gives whom to wake.
+    /// Does what is due; gives whom to wake. A peer that understands it is told of requests that are no longer waited for.
     pub fn timed_out(&mut self, config: &Config, now: Instant) -> Vec<W> {
         if self.until.is_some_and(|until| until <= now) {
             match self.phase {
@@ -439,6 +443,13 @@ impl<W> Session<W> {
                 _ => {}
             }
         }
-        self.pending.expire(now)
+        let mut late = Vec::new();
+        let wakers = self.pending.expire(now, |id| late.push(id));
+        if self.may_cancel() {
+            for id in late {
+                self.control(&Control::Cancel(id.text().as_str().into()));
+            }
+        }
+        wakers
     }
 }

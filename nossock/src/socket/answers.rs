@@ -25,7 +25,7 @@ pub(crate) struct Answers {
     whole: usize,
     /// Requests that were answered, here or by a responder.
     made: u64,
-    /// Of those answered here, as many as the session does not know of yet.
+    /// Requests of the peer that the session does not know of yet.
     unnoted: u32,
     /// The largest body that both sides accept.
     pub(crate) limit: u32,
@@ -50,7 +50,12 @@ impl Answers {
         self.made
     }
 
-    /// How many requests were answered here since this was last asked.
+    /// Counts a request of the peer that is not started here, or not yet.
+    pub(crate) const fn count(&mut self) {
+        self.unnoted = self.unnoted.saturating_add(1);
+    }
+
+    /// How many requests of the peer came since this was last asked.
     pub(crate) const fn take_unnoted(&mut self) -> u32 {
         std::mem::replace(&mut self.unnoted, 0)
     }
@@ -86,7 +91,7 @@ impl Answers {
         Head::complete(&mut self.bytes, body_at, body_len);
         self.whole = self.bytes.len();
         self.made += 1;
-        self.unnoted = self.unnoted.saturating_add(1);
+        self.count();
         true
     }
 
@@ -124,6 +129,7 @@ impl Asked<'_> {
     /// The way to answer later, from wherever.
     pub(crate) fn later(self) -> Responder {
         self.answers.made += 1;
+        self.answers.count();
         let (name, id) = split(self.tag);
         Responder::new(self.shared, name, id)
     }

@@ -77,8 +77,12 @@ pub(crate) struct Driver<T> {
     /// No more is decoded: the peer ended its stream, or sent what cannot be frames.
     deaf: bool,
     input_ended: bool,
+    /// The time of those who run at a close is up: what waits for them is not begun any more.
+    late: bool,
     unflushed: bool,
     yielded: bool,
+    /// It is being polled; who is dropped like that has panicked.
+    polled: bool,
     done: bool,
 }
 
@@ -141,8 +145,10 @@ impl<T> Driver<T> {
             wakes: Vec::new(),
             deaf: false,
             input_ended: false,
+            late: false,
             unflushed: false,
             yielded: false,
+            polled: false,
             done: false,
         }
     }
@@ -284,6 +290,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 }
                 Poll::Pending => false,
             };
+            // Of what it could not take as a whole, too, a part may have left.
+            let left = flushed
+                || (written > 0
+                    && Pin::new(&mut self.io).poll_flush(cx).map_err(transport_failed)?.is_ready());
             if flushed {
                 self.unflushed = false;
                 self.write_since = None;
@@ -292,7 +302,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
             let (more, phase) = self.shared.with(|core, wakes| {
                 self.shared.wrote(core, wakes, written);
-                if flushed {
+                if left {
                     core.session.flushed();
                     core.wake(On::Flush, wakes);
                 }
@@ -333,13 +343,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             Phase::Open | Phase::Lingering | Phase::Closed => Ok(()),
             Phase::Draining => {
                 if self.is_idle() {
+                    let has_handles = self.shared.has_handles();
+                    if !has_handles {
+                        self.shared.refuse_inbox(); // what came after the last one was dropped
+                    }
                     self.shared.with(|core, wakes| {
-                        let by_peer = !core.session.reason().is_some_and(CloseReason::is_ours);
-                        if self.shared.by_hand
-                            && by_peer
-                            && core.inbox.is_awaited()
-                            && self.shared.has_handles()
-                        {
+                        let reason = core.session.reason();
+                        let by_peer = !reason.is_some_and(CloseReason::is_ours);
+                        // Whoever says that it closes reads no answers.
+                        let reads = !matches!(reason, Some(CloseReason::PeerSaid { .. }));
+                        let awaited = has_handles && core.inbox.is_awaited();
+                        if self.shared.by_hand && by_peer && (awaited || (reads && core.owed > 0)) {
                             return; // somebody may still receive what has come, and answer
                         }
                         core.session.begin_flush();
@@ -418,7 +432,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        match this.turn(cx) {
+        this.polled = true;
+        let turn = this.turn(cx);
+        this.polled = false;
+        match turn {
             Poll::Pending => Poll::Pending,
             Poll::Ready(result) => {
                 let idle = this.is_idle();
@@ -433,7 +450,11 @@ impl<T> Driver<T> {
     fn finish(&mut self, reason: CloseReason) {
         self.done = true;
         self.running = None; // aborts what still runs
-        self.shared.with(|core, wakes| core.end(reason, wakes));
+        let unsent = self.shared.with(|core, wakes| {
+            core.end(reason, wakes);
+            std::mem::take(core.session.outbox())
+        });
+        drop(unsent); // bodies may have owners, whose code runs now
         if !self.shared.has_handles() {
             self.shared.refuse_inbox(); // what came after the last one was dropped
         }
@@ -447,7 +468,13 @@ impl<T> Driver<T> {
 impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
         if !self.done {
-            self.finish(CloseReason::Aborted("the runtime of the connection stopped"));
+            // Handlers are caught: it can only be the transport, or somebody's waker.
+            let reason = if self.polled {
+                "the task of the connection panicked"
+            } else {
+                "the runtime of the connection stopped"
+            };
+            self.finish(CloseReason::Aborted(reason));
         }
     }
 }

@@ -35,19 +35,20 @@ impl Encoded<'_> {
     }
 
     /// The body for somebody who has to wait.
-    pub(crate) fn into_bytes(self) -> Bytes {
+    pub(crate) fn take_bytes(&mut self) -> Bytes {
         match self {
             Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
-            Self::Owned(bytes) => bytes,
+            Self::Owned(bytes) => std::mem::take(bytes),
         }
     }
-}
 
-impl<'a> From<Encoded<'a>> for Payload<'a> {
-    fn from(encoded: Encoded<'a>) -> Self {
-        match encoded {
-            Encoded::Borrowed(bytes) => Payload::Borrowed(bytes),
-            Encoded::Owned(bytes) => Payload::Owned(bytes),
+    /// What is queued of it. A body that is copied stays, to be dropped when the lock is released: it may have an owner,
+    /// whose code runs then.
+    pub(crate) fn payload(&mut self) -> Payload<'_> {
+        match self {
+            Self::Borrowed(bytes) => Payload::Borrowed(bytes),
+            Self::Owned(bytes) if bytes.len() >= Outbox::LARGE => Payload::Owned(std::mem::take(bytes)),
+            Self::Owned(bytes) => Payload::Borrowed(bytes),
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::encode;
-use super::shared::Shared;
+use super::shared::{Core, Shared};
 use crate::session::{CloseReason, Phase, Reject, RejectCode};
 use crate::wire::{Body, Kind, Name};
 
@@ -81,11 +81,19 @@ pub struct Responder {
     shared: Arc<Shared>,
     tag: Tag,
     done: bool,
+    /// It is counted in [`Core::owed`].
+    owed: bool,
 }
 
 impl Responder {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str, id: &str) -> Self {
-        Self { shared: Arc::clone(shared), tag: Tag::new(name, id), done: false }
+        Self { shared: Arc::clone(shared), tag: Tag::new(name, id), done: false, owed: false }
+    }
+
+    /// Counts it, as a connection that the peer ends waits for those that are received by hand.
+    pub(crate) const fn owe(&mut self, core: &mut Core) {
+        core.owed += 1;
+        self.owed = true;
     }
 
     /// Answers with a JSON value. Does not wait: while too many answers are queued, no more requests are read.
@@ -146,7 +154,7 @@ impl Responder {
 
     /// Tells an error. Our own limit is about values, and does not keep an error from being told; that of the peer
     /// shortens it.
-    fn push_reject(&self, reject: &Reject) {
+    fn push_reject(&mut self, reject: &Reject) {
         let encode = |reject: &Reject| {
             let body = serde_json::to_vec(&(reject.as_value(), ())).expect("a Value is JSON");
             encode::Encoded::Owned(body.into())
@@ -157,11 +165,16 @@ impl Responder {
         }
     }
 
-    fn push(&self, kind: Kind, body: encode::Encoded<'_>) -> Result<(), AnswerError> {
+    fn push(&mut self, kind: Kind, body: encode::Encoded<'_>) -> Result<(), AnswerError> {
         self.push_within(self.shared.config.limits.max_body, kind, body)
     }
 
-    fn push_within(&self, limit: u32, kind: Kind, body: encode::Encoded<'_>) -> Result<(), AnswerError> {
+    fn push_within(
+        &mut self,
+        limit: u32,
+        kind: Kind,
+        mut body: encode::Encoded<'_>,
+    ) -> Result<(), AnswerError> {
         let name = self.tag.parts();
         let Ok(name_len) = u8::try_from(name.iter().map(|part| part.len()).sum::<usize>()) else {
             // `resp:` is longer than `req:`; nobody can be told.
@@ -178,28 +191,36 @@ impl Responder {
             }
             // With its name, which may be thirty times as long as a short answer.
             self.shared.count_answer(core, 6 + usize::from(name_len) + body.len());
-            core.session.answered_peer(1);
-            self.shared.frame(core, kind, name_len, &name, body.into());
+            self.shared.frame(core, kind, name_len, &name, body.payload());
+            core.owed -= usize::from(std::mem::take(&mut self.owed));
             core.wake_driver(wakes);
             Ok(())
         })
     }
 }
 
+impl Responder {
+    /// Whether whoever asked has cancelled it, and is not to be told anything.
+    fn is_cancelled(&self) -> bool {
+        let mut core = self.shared.lock();
+        let before = core.cancelled.len();
+        core.cancelled.retain(|id| &**id != self.tag.id());
+        core.cancelled.len() < before
+    }
+}
+
 impl Drop for Responder {
     fn drop(&mut self) {
-        if self.done {
-            return;
+        if !self.done && !self.is_cancelled() {
+            self.push_reject(&Reject::of(RejectCode::Internal, "the handler ended without an answer"));
         }
-        {
-            let mut core = self.shared.lock();
-            let before = core.cancelled.len();
-            core.cancelled.retain(|id| &**id != self.tag.id());
-            if core.cancelled.len() < before {
-                return; // the asker has gone
-            }
+        if self.owed {
+            // Nothing of it could be queued, which is no reason to wait for it.
+            self.shared.with(|core, wakes| {
+                core.owed -= 1;
+                core.wake_driver(wakes);
+            });
         }
-        self.push_reject(&Reject::of(RejectCode::Internal, "the handler ended without an answer"));
     }
 }
 

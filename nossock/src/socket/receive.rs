@@ -11,7 +11,9 @@ use super::shared::{Core, On, Wakes};
 use crate::session::Phase;
 
 impl Socket {
-    /// Waits for the next message or request. `None` says that the peer closed cleanly, or this side did.
+    /// Waits for the next message or request. `None` says that the peer closed cleanly, or this side did. A peer that has
+    /// only ended its side still gets the answers that are owed to it, within
+    /// [`Limits::close_grace`](crate::Limits::close_grace).
     ///
     /// On a socket with a [`Router`](crate::Router) everything goes to its handlers, and this waits for the end.
     /// Several tasks may receive; each message goes to one of them.
@@ -89,8 +91,51 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use crate::Config;
     use crate::socket::{Side, Socket};
+
+    /// A peer that has asked and ended its side, and the way to answer it, held elsewhere when `recv` has told the end.
+    #[tokio::test(start_paused = true)]
+    async fn answer_that_is_owed_when_the_end_is_received_still_leaves() {
+        for (drops_socket, answers) in [(false, true), (true, true), (false, false)] {
+            let (here, mut peer) = tokio::io::duplex(1024);
+            let socket = Socket::over(here, Side::Server, Config::default());
+            peer.write_all(b"j\x08req:q:ab\0\0\0\x011").await.unwrap();
+            peer.shutdown().await.unwrap();
+            let responder = socket.recv().await.unwrap().unwrap().responder.unwrap();
+            assert!(socket.recv().await.unwrap().is_none());
+            let socket = (!drops_socket).then_some(socket);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if answers {
+                responder.answer(&7).unwrap();
+            } else {
+                drop(responder);
+            }
+            let mut said = Vec::new();
+            let before = tokio::time::Instant::now();
+            peer.read_to_end(&mut said).await.unwrap();
+            let said = String::from_utf8_lossy(&said);
+            assert!(said.contains(if answers { "[null,7]" } else { "without an answer" }), "{said}");
+            assert_eq!(before.elapsed(), Duration::ZERO, "and nothing else is waited for");
+            drop(socket);
+        }
+    }
+
+    /// Somebody who never answers holds nobody up for longer than a close may take.
+    #[tokio::test(start_paused = true)]
+    async fn answer_that_never_comes_is_waited_for_no_longer_than_a_close_may_take() {
+        let (here, mut peer) = tokio::io::duplex(1024);
+        let socket = Socket::over(here, Side::Server, Config::default());
+        peer.write_all(b"j\x08req:q:ab\0\0\0\x011").await.unwrap();
+        peer.shutdown().await.unwrap();
+        let _responder = socket.recv().await.unwrap().unwrap().responder.unwrap();
+        assert!(socket.recv().await.unwrap().is_none());
+        let before = tokio::time::Instant::now();
+        peer.read_to_end(&mut Vec::new()).await.unwrap();
+        assert_eq!(before.elapsed(), socket.limits().close_grace);
+    }
 
     /// A request holds its connection, to be answered on it, and the connection holds what was not received.
     #[tokio::test(start_paused = true)]

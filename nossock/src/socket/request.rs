@@ -134,7 +134,7 @@ impl Outgoing<'_> {
         shared: &Shared,
         core: &mut Core,
         wakes: &mut Wakes,
-        body: Encoded<'_>,
+        body: &mut Encoded<'_>,
         turn: Turn,
         (due, waker): (Due, Option<Waker>),
     ) -> Pushed {
@@ -150,12 +150,12 @@ impl Outgoing<'_> {
             return Pushed::Failed(Box::new(SendError::TooLarge { name, size: body.len(), limit }));
         }
         if turn == Turn::Behind || !core.has_room(limits.send_queue) {
-            return Pushed::Full(Box::new(body.into_bytes()));
+            return Pushed::Full(Box::new(body.take_bytes()));
         }
         let Some(id) = core.session.request(due, waker, limits.requests_out) else {
-            return Pushed::Full(Box::new(body.into_bytes()));
+            return Pushed::Full(Box::new(body.take_bytes()));
         };
-        shared.request(core, self.kind, self.name, id, body.into());
+        shared.request(core, self.kind, self.name, id, body.payload());
         core.wake_driver(wakes);
         Pushed::Sent(id)
     }
@@ -163,10 +163,17 @@ impl Outgoing<'_> {
     /// Queues the request, with the waker of the task that polls: so the answer finds whom to wake, and the lock need
     /// not be taken again to say so.
     #[inline]
-    fn try_push(&self, shared: &Shared, body: Encoded<'_>, cx: &Context<'_>) -> Pushed {
+    fn try_push(&self, shared: &Shared, mut body: Encoded<'_>, cx: &Context<'_>) -> Pushed {
         shared.with(|core, wakes| {
             let turn = core.turn(On::Room);
-            self.push(shared, core, wakes, body, turn, (Due::After(self.timeout), Some(cx.waker().clone())))
+            self.push(
+                shared,
+                core,
+                wakes,
+                &mut body,
+                turn,
+                (Due::After(self.timeout), Some(cx.waker().clone())),
+            )
         })
     }
 
@@ -176,14 +183,13 @@ impl Outgoing<'_> {
         body: Bytes,
         deadline: Instant,
     ) -> Result<RequestId, SendError> {
-        let mut body = Some(body);
+        let mut body = Encoded::Owned(body);
         shared
             .wait(On::Room, |core, wakes, turn| {
-                let taken = Encoded::Owned(body.take().unwrap_or_default());
-                match self.push(shared, core, wakes, taken, turn, (Due::At(deadline), None)) {
+                match self.push(shared, core, wakes, &mut body, turn, (Due::At(deadline), None)) {
                     Pushed::Sent(id) => Some(Ok(id)),
                     Pushed::Full(back) => {
-                        body = Some(*back);
+                        body = Encoded::Owned(*back);
                         None
                     }
                     Pushed::Failed(error) => Some(Err(*error)),
@@ -402,9 +408,13 @@ impl Answered<'_> {
         if std::mem::take(&mut self.known) {
             return Poll::Pending; // the first poll, in the same breath as the queueing
         }
+        let mut other = None; // of another task, and dropped without the lock
         let keep = |old: Option<Waker>| match old {
             Some(old) if old.will_wake(cx.waker()) => old,
-            _ => cx.waker().clone(),
+            old => {
+                other = old;
+                cx.waker().clone()
+            }
         };
         let taken = self.shared.with(|core, wakes| {
             let taken = core.session.pending().take(id, short, keep)?;
@@ -425,12 +435,15 @@ impl Drop for Answered<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
             // The slot is free before the peer hears of it: an answer on its way finds nobody and is counted.
-            self.shared.with(|core, wakes| {
+            let waker = self.shared.with(|core, wakes| {
+                let waker = core.session.pending().forget_waker(id);
                 if core.session.cancel(id) {
                     core.wake_driver(wakes);
                 }
                 core.wake(On::Room, wakes);
+                waker
             });
+            drop(waker); // which may be the last of its task, and drop what that holds
         }
     }
 }

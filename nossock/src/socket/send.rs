@@ -109,10 +109,10 @@ impl<'a> Outgoing<'a> {
     }
 
     #[inline]
-    fn queue(&self, shared: &Shared, core: &mut Core, wakes: &mut Wakes, bytes: Encoded<'_>) {
+    fn queue(&self, shared: &Shared, core: &mut Core, wakes: &mut Wakes, bytes: &mut Encoded<'_>) {
         match self.raw {
-            Some(name_len) => shared.frame(core, Kind::Raw, name_len, &[self.name], bytes.into()),
-            None => shared.whole(core, bytes.into()),
+            Some(name_len) => shared.frame(core, Kind::Raw, name_len, &[self.name], bytes.payload()),
+            None => shared.whole(core, bytes.payload()),
         }
         core.wake_driver(wakes);
     }
@@ -124,7 +124,7 @@ impl<'a> Outgoing<'a> {
         shared: &Shared,
         core: &mut Core,
         wakes: &mut Wakes,
-        body: Encoded<'_>,
+        body: &mut Encoded<'_>,
         turn: Turn,
     ) -> Pushed {
         if let Err(reason) = core.session.may_send() {
@@ -135,7 +135,7 @@ impl<'a> Outgoing<'a> {
             return Pushed::Failed(Box::new(error));
         }
         if turn == Turn::Behind || !core.has_room(shared.config.limits.send_queue) {
-            return Pushed::Full(Box::new(body.into_bytes()));
+            return Pushed::Full(Box::new(body.take_bytes()));
         }
         self.queue(shared, core, wakes, body);
         Pushed::Done
@@ -143,28 +143,28 @@ impl<'a> Outgoing<'a> {
 
     /// Queues the message or gives its body back.
     #[inline]
-    fn try_push(&self, shared: &Shared, body: Encoded<'_>) -> Pushed {
+    fn try_push(&self, shared: &Shared, mut body: Encoded<'_>) -> Pushed {
         shared.with(|core, wakes| {
             let turn = core.turn(On::Room);
-            self.push(shared, core, wakes, body, turn)
+            self.push(shared, core, wakes, &mut body, turn)
         })
     }
 
     /// As [`try_push`](Self::try_push); gives the body back also when it is the driver's turn.
     #[inline]
-    fn push_in_turn(&self, shared: &Shared, body: Encoded<'_>) -> Pushed {
+    fn push_in_turn(&self, shared: &Shared, mut body: Encoded<'_>) -> Pushed {
         shared.with(|core, wakes| {
             if core.session.unwritten_small() >= TURN {
-                return Pushed::Full(Box::new(body.into_bytes()));
+                return Pushed::Full(Box::new(body.take_bytes()));
             }
             let turn = core.turn(On::Room);
-            self.push(shared, core, wakes, body, turn)
+            self.push(shared, core, wakes, &mut body, turn)
         })
     }
 
     /// Queues the message when there is room, once others have had their turn.
     async fn push_later(&self, shared: &Shared, body: Bytes) -> Result<(), SendError> {
-        let mut body = Some(body);
+        let mut body = Encoded::Owned(body);
         let mut yielded = false;
         let turn = poll_fn(|cx| {
             if std::mem::replace(&mut yielded, true) {
@@ -175,16 +175,13 @@ impl<'a> Outgoing<'a> {
         });
         turn.await;
         shared
-            .wait(On::Room, |core, wakes, turn| {
-                let taken = Encoded::Owned(body.take().unwrap_or_default());
-                match self.push(shared, core, wakes, taken, turn) {
-                    Pushed::Done => Some(Ok(())),
-                    Pushed::Full(back) => {
-                        body = Some(*back);
-                        None
-                    }
-                    Pushed::Failed(error) => Some(Err(*error)),
+            .wait(On::Room, |core, wakes, turn| match self.push(shared, core, wakes, &mut body, turn) {
+                Pushed::Done => Some(Ok(())),
+                Pushed::Full(back) => {
+                    body = Encoded::Owned(*back);
+                    None
                 }
+                Pushed::Failed(error) => Some(Err(*error)),
             })
             .await
     }
@@ -452,11 +449,11 @@ impl Permit<'_> {
         self.push(&out, Encoded::Owned(body))
     }
 
-    fn push(&self, out: &Outgoing<'_>, bytes: Encoded<'_>) -> Result<(), SendError> {
+    fn push(&self, out: &Outgoing<'_>, mut bytes: Encoded<'_>) -> Result<(), SendError> {
         self.shared.with(|core, wakes| {
             core.session.may_send().map_err(SendError::Closed)?;
             check_size(out.name, out.body_len, core.session.max_body(self.shared.config.limits.max_body))?;
-            out.queue(self.shared, core, wakes, bytes);
+            out.queue(self.shared, core, wakes, &mut bytes);
             Ok(())
         })
     }

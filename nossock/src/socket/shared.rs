@@ -55,6 +55,8 @@ pub(crate) struct Core {
     pub(crate) promised: usize,
     /// Bytes of answers that wait to be written, or fewer.
     pub(crate) answers: usize,
+    /// Requests received by hand that may still be answered.
+    pub(crate) owed: usize,
     /// Requests of the peer that it no longer waits for, and whose handlers are on their way out.
     pub(crate) cancelled: Vec<Box<str>>,
 }
@@ -172,6 +174,7 @@ impl Shared {
             inbox: Inbox::default(),
             promised: 0,
             answers: 0,
+            owed: 0,
             cancelled: Vec::new(),
         };
         Arc::new(Self {
@@ -188,7 +191,7 @@ impl Shared {
 
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
-        // No code of a user runs under the lock, and ours leaves it consistent at every step.
+        // No code of a user runs under the lock, but for clones of wakers, and ours leaves it consistent at every step.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -280,7 +283,7 @@ impl Shared {
     pub(crate) fn take(&self, core: &mut Core, answers: &mut Answers, output: &mut Outbox) -> bool {
         if !answers.is_empty() {
             self.count_answer(core, answers.len());
-            core.session.answered_peer(answers.take_unnoted());
+            core.session.asked_by_peer(answers.take_unnoted());
             core.session.queue_first(answers.take());
         }
         if !output.is_empty() {
@@ -380,6 +383,12 @@ pub(crate) enum Turn {
 }
 
 impl Core {
+    /// Takes somebody out of the line; gives the waker, to be dropped without the lock.
+    fn leave(&mut self, ticket: u64) -> Option<Waker> {
+        let at = self.waiters.iter().position(|waiter| waiter.ticket == ticket)?;
+        self.waiters.remove(at).waker
+    }
+
     /// Names those who wait for `on`, to be woken. They keep their place in the line until they have got what
     /// they wait for.
     #[inline]
@@ -461,6 +470,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
         let this = self.get_mut();
         let mut wakes = Wakes::default();
+        let mut other = None; // dropped without the lock: it may be the last of its task
         let mut core = this.shared.lock();
         let ahead =
             |waiter: &Waiter| waiter.on == this.on && this.ticket.is_none_or(|own| waiter.ticket < own);
@@ -468,7 +478,7 @@ where
         let result = (this.check)(&mut core, &mut wakes, turn);
         if result.is_some() {
             if let Some(ticket) = this.ticket.take() {
-                core.waiters.retain(|waiter| waiter.ticket != ticket);
+                other = core.leave(ticket);
                 // Whoever stood behind may have been told to wait for this one.
                 core.wake(this.on, &mut wakes);
             }
@@ -479,11 +489,12 @@ where
                 core.next_ticket
             });
             match core.waiters.iter_mut().find(|waiter| waiter.ticket == ticket) {
-                Some(waiter) => waiter.waker = waker,
+                Some(waiter) => other = std::mem::replace(&mut waiter.waker, waker),
                 None => core.waiters.push(Waiter { ticket, on: this.on, waker }),
             }
         }
         drop(core);
+        drop(other);
         wakes.wake();
         result.map_or(Poll::Pending, Poll::Ready)
     }
@@ -493,9 +504,11 @@ impl<F> Drop for Wait<'_, F> {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
         let on = self.on;
-        self.shared.with(|core, wakes| {
-            core.waiters.retain(|waiter| waiter.ticket != ticket);
+        let waker = self.shared.with(|core, wakes| {
+            let waker = core.leave(ticket);
             core.wake(on, wakes);
+            waker
         });
+        drop(waker);
     }
 }

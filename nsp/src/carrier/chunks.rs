@@ -98,6 +98,10 @@ impl<T: Io> Carrier for Chunks<T> {
         Poll::Ready(next)
     }
 
+    fn hold(&mut self) {
+        self.transport.hold();
+    }
+
     fn start_send(&mut self, message: Outgoing) -> Result<(), EncodeError> {
         match message {
             Outgoing::Packet(packet) => {

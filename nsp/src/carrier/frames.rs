@@ -251,6 +251,10 @@ impl<T: Io> Carrier for Frames<T> {
         Poll::Ready(next)
     }
 
+    fn hold(&mut self) {
+        self.transport.hold();
+    }
+
     fn start_send(&mut self, message: Outgoing) -> Result<(), EncodeError> {
         let limit = self.largest_send();
         match message {

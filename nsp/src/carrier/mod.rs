@@ -68,11 +68,14 @@ pub trait Carrier: fmt::Debug + Send + 'static {
     /// Takes the next message that has arrived.
     ///
     /// Whatever the carrier itself has to say, answers to pings and the like, it sends from here. A message that began to arrive
-    /// has to end in time; who does not want to receive for a while stops after a message, not while this is pending.
+    /// has to end in time; who does not want to receive for a while calls [`hold`](Self::hold).
     ///
     /// # Errors
     /// With why no more will come: the connection is over.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, CarrierEnd>>;
+
+    /// Nothing is received for a while, of this side's own will: the time of a message that is arriving begins anew when this goes on.
+    fn hold(&mut self) {}
 
     /// Queues a message. Nothing leaves before [`poll_flush`](Self::poll_flush).
     ///

@@ -1,5 +1,7 @@
 //! Every carrier over a stream in memory, where it is known what each read returns and what time it is.
 
+mod held;
+
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;

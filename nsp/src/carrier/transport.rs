@@ -124,6 +124,11 @@ impl<T> Transport<T> {
         }
     }
 
+    /// The message that is arriving is not read for a while.
+    pub(super) const fn hold(&mut self) {
+        self.message_since = None;
+    }
+
     fn make_room(&mut self, room: Room) {
         buffers::take_input(&mut self.input);
         // The whole of a large message, if the memory is there already: then it is not moved while it grows.

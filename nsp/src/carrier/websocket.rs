@@ -222,6 +222,10 @@ impl<T: Io> Carrier for WebSocket<T> {
         Poll::Ready(next)
     }
 
+    fn hold(&mut self) {
+        self.transport.hold();
+    }
+
     fn start_send(&mut self, message: Outgoing) -> Result<(), EncodeError> {
         match message {
             Outgoing::Packet(packet) => {

@@ -108,7 +108,12 @@ impl Driver {
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<Turn, DownReason> {
         let mut busy = self.poll_jobs(cx)?;
         let held = self.backlog > MOST_BACKLOG && self.write_failed.is_none();
-        let end = if held { None } else { self.receive(cx) };
+        let end = if held {
+            self.carrier.hold();
+            None
+        } else {
+            self.receive(cx)
+        };
         busy |= !self.received.is_empty() || end.is_some();
         let (closing, said) = self.exchange()?;
         // Nobody wakes us for what was not even looked at.

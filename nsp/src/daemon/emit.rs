@@ -326,7 +326,8 @@ impl Audience {
 
     async fn deliver(self, what: What) -> Reached {
         let Some(daemon) = self.daemon.upgrade() else { return Reached::default() };
-        let mut reached = Reached::default();
+        let mut tally = Tally { daemon: Weak::clone(&self.daemon), reached: Reached::default() };
+        let reached = &mut tally.reached;
         let mut slow = Vec::new();
         for entity in self.entities() {
             let push = what.to(entity.id());
@@ -338,12 +339,23 @@ impl Audience {
         if !slow.is_empty() {
             let wait = daemon.limits.push_wait;
             drop(daemon); // a daemon that is dropped meanwhile is not kept alive by who waits
-            wait_for(slow, wait, &mut reached).await;
+            wait_for(slow, wait, reached).await;
         }
+        tally.reached
+    }
+}
+
+/// Who has been reached so far; told to the daemon at the end, or when nobody waits for that any more.
+struct Tally {
+    daemon: Weak<Shared>,
+    reached: Reached,
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
         if let Some(daemon) = self.daemon.upgrade() {
-            daemon.totals.pushed(&reached);
+            daemon.totals.pushed(&self.reached);
         }
-        reached
     }
 }
 

@@ -74,6 +74,21 @@ impl Seats {
         self.handshakes.acquire().await.expect("the semaphore is never closed")
     }
 
+    /// Counts one more connection of an address, if it has not too many.
+    fn admits(&self, address: IpAddr) -> bool {
+        self.with(|addresses| {
+            let count = addresses.entry(address).or_default();
+            let has_room = count.all < self.per_address && count.fresh < self.fresh_per_address;
+            if has_room {
+                count.all += 1;
+                count.fresh += 1;
+            } else if count.all == 0 {
+                addresses.remove(&address); // a limit of 0 keeps everybody out, and remembers nobody
+            }
+            has_room
+        })
+    }
+
     fn with<R>(&self, act: impl FnOnce(&mut HashMap<IpAddr, Count>) -> R) -> R {
         act(&mut self.addresses.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -88,19 +103,8 @@ impl Seat {
     ) -> Option<Self> {
         let address = address.map(network);
         let seats = &daemon.seats;
-        if let Some(address) = address {
-            let has_room = seats.with(|addresses| {
-                let count = addresses.entry(address).or_default();
-                let has_room = count.all < seats.per_address && count.fresh < seats.fresh_per_address;
-                if has_room {
-                    count.all += 1;
-                    count.fresh += 1;
-                }
-                has_room
-            });
-            if !has_room {
-                return None;
-            }
+        if address.is_some_and(|address| !seats.admits(address)) {
+            return None;
         }
         Some(Self { daemon: Arc::clone(daemon), address, is_fresh: true, _permit: permit })
     }
@@ -194,6 +198,18 @@ mod tests {
         assert_eq!(bucket.take(start + Duration::from_millis(100)), None);
         let later = start + Duration::from_secs(60);
         assert_eq!((0..10).filter(|_| bucket.take(later).is_none()).count(), 3);
+    }
+
+    #[test]
+    fn limit_of_nobody_remembers_nobody() {
+        for (connections_per_address, fresh_per_address) in [(0, 9), (9, 0), (1, 1)] {
+            let limits = Limits { connections_per_address, fresh_per_address, ..Limits::default() };
+            let seats = Seats::new(&limits);
+            let admitted = [1, 2, 1].map(|n| seats.admits(IpAddr::from([10, 0, 0, n])));
+            let expected = connections_per_address.min(fresh_per_address) == 1;
+            assert_eq!(admitted, [expected, expected, false]);
+            assert_eq!(seats.with(|addresses| addresses.len()), if expected { 2 } else { 0 });
+        }
     }
 
     #[test]

@@ -207,6 +207,17 @@ async fn closing_tells_the_reason_before_the_cut() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_emit_has_sent_counts_though_it_is_given_up() {
+    let (_daemon, handle, chat) = service(small()).await;
+    let (_slow, mut quick) = slow_and_quick(&handle, &chat).await;
+    let before = handle.stats().pushed;
+    let waiting = chat.to_all().overflow(Overflow::Wait).emit("e", &1);
+    assert!(tokio::time::timeout(Duration::from_millis(1), waiting).await.is_err());
+    assert_eq!(event(&mut quick).await, ("e".into(), json!(1)));
+    assert_eq!(handle.stats().pushed, before + 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn client_that_takes_nothing_is_cut_off() {
     let limits = Limits { write_stall: Duration::from_secs(10), ..small() };
     let (_daemon, handle, chat) = service(limits).await;

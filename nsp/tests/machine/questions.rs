@@ -1,6 +1,6 @@
 //! Tokens, passwords, and who is asked for them.
 
-use nsp::machine::client::{CallError, Declined, Event, Open, RequestError, Secrets};
+use nsp::machine::client::{CallError, Declined, Event, Open, OpenError, RequestError, Secrets};
 use nsp::machine::daemon::{self, PushError};
 use nsp::machine::{Ignored, Incoming};
 use nsp::proto::au::{Notice, Question};
@@ -128,6 +128,35 @@ fn opening_waits_for_somebody_who_types_a_password() {
     pair.daemon.verify(key, Ok(()), pair.now);
     pair.settle();
     assert!(matches!(pair.client_event(), Event::Opened { .. }));
+}
+
+#[test]
+fn daemon_that_asks_again_and_again_does_not_hold_an_opening_for_ever() {
+    let limit = seconds(40);
+    let mut client = clear_client();
+    (client.open_timeout, client.open_limit) = (seconds(3), limit);
+    let mut pair = Pair::new(client, daemon::Config::default());
+    let (activity, _, _) = pair.create();
+    let mut passed = seconds(0);
+    loop {
+        pair.daemon.ask(Question::Token, "ann", pair.now).unwrap();
+        pair.settle();
+        let mut events = pair.client_events();
+        if let Some(Event::Question { key, .. }) = events.pop() {
+            pair.client.answer(key, None);
+            pair.settle();
+        }
+        pair.pass(seconds(2));
+        passed += seconds(2);
+        let events = pair.client_events();
+        if let Some(Event::NotOpened { activity: ended, error }) = events.first() {
+            assert_eq!(*ended, activity);
+            assert!(matches!(error, OpenError::Timeout), "{error}");
+            break;
+        }
+        assert!(passed <= limit, "it is still being opened after {passed:?}: {events:?}");
+    }
+    assert!(passed >= limit);
 }
 
 #[test]

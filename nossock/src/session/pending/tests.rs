@@ -40,8 +40,10 @@ fn deadline_ends_only_what_is_due() {
     let late = pending.insert(Due::At(at(5)), None).unwrap();
     assert!(pending.poll(early, |_| 1).is_none());
     assert!(pending.poll(late, |_| 2).is_none());
-    assert!(pending.expire(at(0)).is_empty());
-    assert_eq!(pending.expire(at(1)), [1]);
+    assert!(pending.expire(at(0), |_| panic!("nothing is due")).is_empty());
+    let mut ended = Vec::new();
+    assert_eq!(pending.expire(at(1), |id| ended.push(id)), [1]);
+    assert_eq!(ended, [early]);
     assert!(matches!(pending.poll(early, |_| 1), Some(Answer::TimedOut)));
     assert_eq!(pending.next_deadline(), Some(at(5)));
     assert_eq!(pending.close(), [2]);
@@ -57,7 +59,7 @@ fn time_of_a_request_runs_from_its_stamp() {
     assert!(pending.wants_stamp() && pending.next_deadline().is_none());
     pending.stamp(start);
     assert_eq!(pending.next_deadline(), Some(start + Duration::from_secs(5)));
-    assert_eq!(pending.expire(start + Duration::from_secs(5)), [7]);
+    assert_eq!(pending.expire(start + Duration::from_secs(5), |_| {}), [7]);
     assert!(matches!(pending.poll(id, |_| 1), Some(Answer::TimedOut)));
 }
 

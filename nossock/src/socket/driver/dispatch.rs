@@ -166,7 +166,7 @@ impl<T> Driver<T> {
         let body = frame.get(head.body_at()..).unwrap_or_default();
         let (cancelled, phase) = {
             let mut core = self.shared.lock();
-            core.session.answered_peer(self.answers.take_unnoted());
+            core.session.asked_by_peer(self.answers.take_unnoted());
             let before = core.session.queue_len();
             let cancelled = core.session.control_received(body, &self.shared.config, now());
             let made = core.session.queue_len() - before;
@@ -202,6 +202,7 @@ impl<T> Driver<T> {
         }
         if let Some(message) = waiting.and_then(|at| self.requests.remove(at)) {
             self.backlog_bytes -= message.cost();
+            self.answers.count(); // it is never started, which is when others are counted
         }
     }
 
@@ -209,6 +210,7 @@ impl<T> Driver<T> {
         let limit = self.limits().max_body;
         let refused = match RequestName::parse(&name) {
             Some(RequestName::Request { name: asked, id }) => {
+                self.answers.count();
                 let text = format!("the body has {size} bytes, the limit is {limit}");
                 Responder::new(&self.shared, asked, id).reject(&Reject::of(RejectCode::TooLarge, text));
                 Refused::TooLarge { name: Name::new(asked).unwrap_or(name), size, limit }
@@ -341,7 +343,7 @@ impl<T> Driver<T> {
     }
 
     /// Keeps a message until it can be handled or received, or tells why it will not be.
-    fn set_aside(&mut self, message: Message, closing: bool) {
+    fn set_aside(&mut self, mut message: Message, closing: bool) {
         if closing {
             self.shared.lock().session.stats_mut().refused += 1;
             if let Some(responder) = message.responder {
@@ -350,7 +352,13 @@ impl<T> Driver<T> {
             return;
         }
         if self.shared.by_hand {
+            if message.responder.is_some() {
+                self.answers.count();
+            }
             self.shared.with(|core, wakes| {
+                if let Some(responder) = &mut message.responder {
+                    responder.owe(core);
+                }
                 core.inbox.push(Ok(message));
                 core.wake(On::Receive, wakes);
             });
@@ -369,8 +377,9 @@ impl<T> Driver<T> {
         if is_request { self.requests.push_back(message) } else { self.messages.push_back(message) }
     }
 
-    fn unhandled(&self, Message { name, responder, .. }: Message) {
+    fn unhandled(&mut self, Message { name, responder, .. }: Message) {
         if let Some(responder) = responder {
+            self.answers.count();
             let text = format!("nobody handles `{name}` here");
             responder.reject(&Reject::of(RejectCode::NoHandler, text));
         }
@@ -404,6 +413,9 @@ impl<T> Driver<T> {
                     Err(_) => self.report(&HandlerError::Panicked { name }),
                 }
             }
+            if self.late {
+                break;
+            }
             let Some(message) = self.messages.pop_front() else { break };
             self.backlog_bytes -= message.cost();
             self.start_waiting(message, cx);
@@ -422,7 +434,7 @@ impl<T> Driver<T> {
     /// Whether a request that waits may be started.
     pub(super) fn may_start_request(&self) -> bool {
         let running = self.running.as_ref().map_or(0, |running| running.requests.len());
-        running < self.limits().requests_in && !self.answers_held()
+        running < self.limits().requests_in && !self.answers_held() && !self.late
     }
 
     /// Forgets the tasks that have ended.

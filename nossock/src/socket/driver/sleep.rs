@@ -42,7 +42,7 @@ impl<T> Driver<T> {
             self.frame_since = None;
             self.peer_ended(CloseReason::TimedOut(TimedOut::Frame));
         }
-        self.shared.with(|core, wakes| {
+        self.late = self.shared.with(|core, wakes| {
             if self.held {
                 core.session.heard(now); // it may have said much, and it is us who do not read
             }
@@ -51,6 +51,7 @@ impl<T> Driver<T> {
                 wakes.extend(core.session.pending().close());
                 core.wake(On::Room, wakes); // there will be none
             }
+            core.session.phase() > Phase::Draining
         });
         Ok(())
     }
@@ -75,12 +76,11 @@ impl<T> Driver<T> {
         }
         core.awake = false;
         let same_waker = core.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker()));
-        if !same_waker {
-            core.driver = Some(cx.waker().clone());
-        }
+        let other = if same_waker { None } else { core.driver.replace(cx.waker().clone()) };
         let spare = if blocked { Vec::new() } else { core.session.outbox().take_buffer() };
         let due = core.session.next_timeout(&self.shared.config);
         drop(core);
+        drop(other);
         memory::give_back_output(spare);
         if self.output.is_empty() {
             memory::give_back_output(self.output.take_buffer());

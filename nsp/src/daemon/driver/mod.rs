@@ -244,6 +244,9 @@ impl Driver {
                     Poll::Ready(Err(end)) => return Err(end.into()),
                 }
             }
+            if !is_all_read && *budget > 0 && self.is_held_back() {
+                self.carrier.hold();
+            }
             self.count_passed_over(cx);
             self.write(cx)?;
             // Only a carrier that was read to its end wakes us. Where reading was held back, and is not any more, it has to go on.

@@ -11,6 +11,8 @@ use crate::proto::EntityId;
 #[derive(Debug)]
 pub(super) struct Activity {
     pub(super) stage: Stage,
+    /// Until when it has to be open, whatever the daemon asks meanwhile.
+    pub(super) last: Instant,
     /// Its sends in the order in which they went out; `None` where one was given up.
     pub(super) sends: VecDeque<Option<CallKey>>,
 }
@@ -54,8 +56,8 @@ impl Activities {
         self.by_key.len()
     }
 
-    pub(super) fn begin(&mut self, key: ActivityKey, until: Instant) {
-        let activity = Activity { stage: Stage::Creating { until }, sends: VecDeque::new() };
+    pub(super) fn begin(&mut self, key: ActivityKey, until: Instant, last: Instant) {
+        let activity = Activity { stage: Stage::Creating { until }, last, sends: VecDeque::new() };
         self.by_key.insert(key, activity);
     }
 
@@ -102,10 +104,10 @@ impl Activities {
         Some(activity)
     }
 
-    /// Those that are being opened, with their deadlines.
-    pub(super) fn opening_mut(&mut self) -> impl Iterator<Item = (ActivityKey, &mut Instant)> {
+    /// Those that are being opened, with their deadlines and the last ones that these may have.
+    pub(super) fn opening_mut(&mut self) -> impl Iterator<Item = (ActivityKey, &mut Instant, Instant)> {
         self.by_key.iter_mut().filter_map(|(key, activity)| match &mut activity.stage {
-            Stage::Creating { until } | Stage::Verifying { until, .. } => Some((*key, until)),
+            Stage::Creating { until } | Stage::Verifying { until, .. } => Some((*key, until, activity.last)),
             Stage::Open { .. } => None,
         })
     }

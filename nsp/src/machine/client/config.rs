@@ -27,6 +27,8 @@ pub struct Config {
     pub acknowledges: bool,
     /// How long a daemon may take to create and verify an entity. 30 s, unless its service asks questions meanwhile: those stop the clock.
     pub open_timeout: Duration,
+    /// How long opening may take in all, however often the daemon asks. 15 min: five questions, each answered at the last moment.
+    pub open_limit: Duration,
     /// How long it waits for somebody to answer the daemon's question. 170 s: the original gives up after 180.
     pub question_timeout: Duration,
     /// What a daemon may make it keep.
@@ -44,6 +46,7 @@ impl Default for Config {
             secrets: Secrets::default(),
             acknowledges: true,
             open_timeout: Duration::from_secs(30),
+            open_limit: Duration::from_secs(15 * 60),
             question_timeout: Duration::from_secs(170),
             limits: Limits::default(),
         }

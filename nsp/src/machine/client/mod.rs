@@ -171,7 +171,8 @@ impl Client {
         };
         self.send_packet(cs::Request::Create(Box::new(create)).encode())?;
         let (activity, until) = (ActivityKey(number), now + self.config.open_timeout);
-        self.activities.begin(activity, until);
+        let last = now + self.config.open_limit.max(self.config.open_timeout);
+        self.activities.begin(activity, until, last);
         self.timers.set(until, Due::Activity(activity));
         Ok(activity)
     }

@@ -71,11 +71,13 @@ impl Client {
         result: Result<EntityId, Box<Failure>>,
         now: Instant,
     ) -> Result<(), Ignored> {
-        let waits =
-            matches!(self.activities.get_mut(key), Some(Activity { stage: Stage::Creating { .. }, .. }));
-        match result {
-            Ok(entity) if waits => {
-                let until = now + self.config.open_timeout;
+        let waits = match self.activities.get_mut(key) {
+            Some(Activity { stage: Stage::Creating { .. }, last, .. }) => Some(*last),
+            _ => None,
+        };
+        match (result, waits) {
+            (Ok(entity), Some(last)) => {
+                let until = (now + self.config.open_timeout).min(last);
                 let stage = Stage::Verifying { entity: entity.clone(), until };
                 let before = self.activities.get_mut(key).and_then(|activity| activity.stage.until());
                 if !self.activities.set_stage(key, stage) {
@@ -87,17 +89,17 @@ impl Client {
                 Ok(())
             }
             // Nobody wants it any more, and nobody else will ever close it.
-            Ok(entity) => {
+            (Ok(entity), None) => {
                 if self.activities.of(&entity).is_none() {
                     let _ = self.send_packet(cs::Request::Close { entity }.encode());
                 }
                 Err(Ignored::Unasked { method: Method::Cs })
             }
-            Err(failure) if waits => {
+            (Err(failure), Some(_)) => {
                 self.open_failed(key, OpenError::NotCreated(failure));
                 Ok(())
             }
-            Err(_) => Err(Ignored::Unasked { method: Method::Cs }),
+            (Err(_), None) => Err(Ignored::Unasked { method: Method::Cs }),
         }
     }
 
@@ -171,9 +173,9 @@ impl Client {
                 self.questions.insert(key, Asked { question, id: id.detached(), until });
                 self.timers.set(until, Due::Question(key));
                 // Somebody has to type a password now, and what is being opened waits for that.
-                for (activity, deadline) in self.activities.opening_mut() {
+                for (activity, deadline, last) in self.activities.opening_mut() {
                     self.timers.clear(*deadline, Due::Activity(activity));
-                    *deadline = until + self.config.open_timeout;
+                    *deadline = (until + self.config.open_timeout).min(last);
                     self.timers.set(*deadline, Due::Activity(activity));
                 }
                 self.events.push_back(Event::Question { key, question, user });
