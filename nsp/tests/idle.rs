@@ -6,7 +6,7 @@
 #[allow(dead_code, reason = "written for other stories")]
 mod wire;
 
-use nsp::daemon::{Daemon, Service};
+use nsp::daemon::{Daemon, Json, Service};
 
 /// What a connection with one entity may take, in bytes; here with its client, and with the carrier in memory between the two.
 const MOST: usize = 6 * 1024;
@@ -22,12 +22,15 @@ fn resident() -> usize {
 
 #[tokio::test]
 async fn idle_connection_with_one_entity_is_small() {
-    let (_daemon, handle) = wire::daemon(Daemon::builder().service(Service::new("Chat"))).await;
+    let chat = Service::new("Chat").function("echo", async |Json(text): Json<String>| -> String { text });
+    let (_daemon, handle) = wire::daemon(Daemon::builder().service(chat)).await;
     let mut kept = Vec::with_capacity(CONNECTIONS);
     let before = resident();
     for _ in 0..CONNECTIONS {
         let mut wire = wire::Wire::to(&handle);
-        wire.open_as("Chat", Some("ann")).await;
+        let entity = wire.open_as("Chat", Some("ann")).await;
+        // What a call needs may stay for the next one, and counts.
+        assert_eq!(wire.call(&entity, "echo", "hello".into()).await, Ok("hello".into()));
         kept.push(wire);
     }
     let each = (resident() - before) / CONNECTIONS;

@@ -41,6 +41,9 @@ pub use entities::{Entities, Filter};
 pub(crate) use link::Next;
 pub use link::{SpError, SpMode, SpPolicy};
 
+/// Places that a queue keeps at rest: a call and its answer need one each, and a queue that begins with none makes four at once.
+const AT_REST: usize = 1;
+
 /// What a carrier hands over.
 #[derive(Debug, Clone)]
 #[expect(clippy::exhaustive_enums, reason = "carriers know these")]

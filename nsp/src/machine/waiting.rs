@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use super::AT_REST;
+
 /// A slab. A place is taken by what waits and freed by whatever ends it first; its number and how often it was taken make the
 /// key, so whoever comes late with a key finds another one there.
 ///
@@ -35,7 +37,8 @@ pub(super) const ELSEWHERE: u64 = 1 << 63;
 
 impl<T> Default for Waiting<T> {
     fn default() -> Self {
-        Self { places: Vec::new(), free: Vec::new(), taken: 0, begun: 0, earliest: None }
+        let places = Vec::with_capacity(AT_REST);
+        Self { places, free: Vec::new(), taken: 0, begun: 0, earliest: None }
     }
 }
 
@@ -158,7 +161,7 @@ mod tests {
         assert!(third > second && third & ELSEWHERE == 0);
         assert_eq!(waiting.remove(second), Some('b'));
         waiting.shrink();
-        assert!(waiting.places.capacity() == 0 && waiting.begin(epoch(), 'd').unwrap() > second);
+        assert!(waiting.places.capacity() == AT_REST && waiting.begin(epoch(), 'd').unwrap() > second);
     }
 
     #[test]

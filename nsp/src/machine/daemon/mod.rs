@@ -33,7 +33,7 @@ use super::link::DaemonLink;
 use super::numbered::{NameMap, NumberMap};
 use super::timers::Timers;
 use super::waiting::Waiting;
-use super::{Ignored, Incoming, Next, Outgoing};
+use super::{AT_REST, Ignored, Incoming, Next, Outgoing};
 use crate::proto::{Data, EncodeError, EntityId, Failure, Packet, RawJson, RequestId, Status, au, ca, cs};
 use crate::secret::Token;
 use crate::secure::{Random, Strength};
@@ -179,7 +179,7 @@ impl Daemon {
             question_keys: HashMap::new(),
             timers,
             first_entity: Some(first_entity),
-            events: VecDeque::new(),
+            events: VecDeque::with_capacity(AT_REST),
             faults: 0,
             last: 0,
         }
@@ -440,7 +440,7 @@ impl Daemon {
         self.requests.shrink();
         self.questions.shrink_to_fit();
         self.question_keys.shrink_to_fit();
-        self.events.shrink_to_fit();
+        self.events.shrink_to(AT_REST);
     }
 
     /// What is to be sent next.

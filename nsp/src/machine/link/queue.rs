@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::machine::Outgoing;
+use crate::machine::{AT_REST, Outgoing};
 use crate::proto::json::Writer;
 use crate::proto::{Leg, Method, Packet, Payload};
 
 /// Messages on their way to the carrier. Calls and their answers are short and many: their JSON stands side by side in one buffer, so that
 /// none needs memory of its own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::machine) struct Queue {
     items: VecDeque<Item>,
     text: Vec<u8>,
@@ -40,6 +40,12 @@ const LARGE: usize = 8 * 1024;
 
 /// What an empty queue keeps, in bytes: enough for what one task has to say in one turn.
 const KEEP: usize = 16 * 1024;
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { items: VecDeque::with_capacity(AT_REST), text: Vec::new(), taken: 0 }
+    }
+}
 
 impl Queue {
     pub(super) fn push(&mut self, message: Outgoing) {
@@ -95,7 +101,7 @@ impl Queue {
 
     /// Gives back the memory of an empty one.
     pub(super) fn shrink(&mut self) {
-        self.items.shrink_to_fit();
+        self.items.shrink_to(AT_REST);
         if self.items.is_empty() {
             self.text = Vec::new();
             self.taken = 0;
@@ -165,6 +171,6 @@ mod tests {
             assert_eq!(lengths, [AROUND + 1, AROUND + LARGE, 0, AROUND + 2 + 4, AROUND + 3]);
         }
         queue.shrink();
-        assert_eq!((queue.text.capacity(), queue.items.capacity()), (0, 0));
+        assert_eq!((queue.text.capacity(), queue.items.capacity()), (0, AT_REST));
     }
 }
