@@ -35,6 +35,10 @@ pub(super) struct Member {
     /// The service's work on data, when it waits for something.
     data_task: Option<AbortHandle>,
     /// Data that waits for it.
+    #[expect(
+        clippy::box_collection,
+        reason = "mostly there is none, and every connection has room for a few members"
+    )]
     data: Option<Box<VecDeque<Data>>>,
 }
 
