@@ -26,7 +26,7 @@ pub(super) struct Chunks<T> {
 }
 
 impl<T> Chunks<T> {
-    pub(super) const fn new(transport: Transport<T>, methods: Methods) -> Self {
+    pub(super) fn new(transport: Transport<T>, methods: Methods) -> Self {
         let chunks = chunk::Chunks::new(transport.limits.message);
         Self { transport, chunks, methods, end: None }
     }

@@ -77,6 +77,7 @@ pub struct Listener {
     address: Address,
     socket: Socket,
     options: Arc<ListenOptions>,
+    limits: Arc<Limits>,
 }
 
 #[derive(Debug)]
@@ -105,17 +106,23 @@ impl Listener {
         if address.carrier() == CarrierKind::WebSocket && cfg!(not(feature = "websocket")) {
             return Err(ListenError::Unsupported { address: address.clone() });
         }
+        let limits = Arc::new(options.limits);
         let options = Arc::new(options.clone());
         match (address.host(), address.port(), address.unix()) {
             (Some(host), Some(port), _) => {
                 let listener = tcp::listen(host, port, options.backlog).await?;
                 let port = listener.local_addr().map_or(port, |real| real.port());
-                Ok(Self { address: address.clone().with_port(port), socket: Socket::Tcp(listener), options })
+                Ok(Self {
+                    address: address.clone().with_port(port),
+                    socket: Socket::Tcp(listener),
+                    options,
+                    limits,
+                })
             }
             #[cfg(unix)]
             (_, _, Some(path)) => {
                 let socket = Socket::Unix(unix::listen(path)?);
-                Ok(Self { address: address.clone(), socket, options })
+                Ok(Self { address: address.clone(), socket, options, limits })
             }
             _ => Err(ListenError::Unsupported { address: address.clone() }),
         }
@@ -163,7 +170,13 @@ impl Listener {
                 Stream::Unix(stream)
             }
         };
-        Ok(Arriving { stream, peer, address: self.address.clone(), options: Arc::clone(&self.options) })
+        Ok(Arriving {
+            stream,
+            peer,
+            address: self.address.clone(),
+            options: Arc::clone(&self.options),
+            limits: Arc::clone(&self.limits),
+        })
     }
 }
 
@@ -174,6 +187,7 @@ pub struct Arriving {
     peer: Peer,
     address: Address,
     options: Arc<ListenOptions>,
+    limits: Arc<Limits>,
 }
 
 #[derive(Debug)]
@@ -218,8 +232,7 @@ impl Arriving {
     /// # Cancel safety
     /// Dropping it drops the connection.
     pub async fn handshake(self) -> Result<Box<dyn Carrier>, HandshakeError> {
-        let Self { stream, mut peer, address, options } = self;
-        let limits = options.limits;
+        let Self { stream, mut peer, address, options, limits } = self;
         let stream = match stream {
             #[cfg(unix)]
             Stream::Unix(stream) => {

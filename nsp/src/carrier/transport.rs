@@ -1,6 +1,7 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut as _, BytesMut};
@@ -33,7 +34,8 @@ pub(super) struct Transport<T> {
     io: T,
     pub(super) peer: Peer,
     pub(super) is_confidential: bool,
-    pub(super) limits: Limits,
+    /// Those of all connections of a listener: they are not small.
+    pub(super) limits: Arc<Limits>,
     meter: Option<Meter>,
     /// What has been read and not been taken. It belongs to the thread while it is empty.
     pub(super) input: BytesMut,
@@ -74,12 +76,12 @@ impl Room {
 }
 
 impl<T> Transport<T> {
-    pub(super) fn new(io: T, peer: Peer, is_confidential: bool, limits: Limits) -> Self {
+    pub(super) fn new(io: T, peer: Peer, is_confidential: bool, limits: impl Into<Arc<Limits>>) -> Self {
         Self {
             io,
             peer,
             is_confidential,
-            limits,
+            limits: limits.into(),
             meter: None,
             input: BytesMut::new(),
             output: Outbox::default(),

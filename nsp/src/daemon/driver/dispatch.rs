@@ -35,7 +35,11 @@ pub(super) struct Member {
     /// The service's work on data, when it waits for something.
     data_task: Option<AbortHandle>,
     /// Data that waits for it.
-    data: VecDeque<Data>,
+    #[expect(
+        clippy::box_collection,
+        reason = "mostly there is none, and every connection has room for a few members"
+    )]
+    data: Option<Box<VecDeque<Data>>>,
 }
 
 /// Longest name of a function that is repeated to who has called it, in characters.
@@ -98,8 +102,7 @@ impl Driver {
             registry.entities.insert(entity.record(create));
             registry.handles.insert(id.clone(), entity.clone());
         }
-        self.members
-            .insert(id, Member { entity, is_accepted: false, data_task: None, data: VecDeque::new() });
+        self.members.insert(id, Member { entity, is_accepted: false, data_task: None, data: None });
         self.seat.settle();
         self.may_be_idle = true;
         Totals::add(&self.shared.totals.created);
@@ -240,7 +243,7 @@ impl Driver {
         let Some(member) = self.members.get_mut(entity) else { return };
         if member.data_task.is_some() {
             self.data_bytes += cost(&data);
-            member.data.push_back(data);
+            member.data.get_or_insert_default().push_back(data);
         } else {
             self.hear(entity, data, cx);
         }
@@ -261,8 +264,8 @@ impl Driver {
         }
         loop {
             let Some(member) = self.members.get_mut(entity) else { return };
-            let Some(data) = member.data.pop_front() else {
-                member.data = VecDeque::new();
+            let Some(data) = member.data.as_mut().and_then(|waiting| waiting.pop_front()) else {
+                member.data = None;
                 return;
             };
             self.data_bytes -= cost(&data);
@@ -277,7 +280,7 @@ impl Driver {
         let Some(member) = self.members.remove(entity) else { return };
         self.may_be_idle = true;
         let Member { entity, is_accepted, data, data_task } = member;
-        self.data_bytes -= data.iter().map(cost).sum::<usize>();
+        self.data_bytes -= data.iter().flat_map(|waiting| waiting.iter()).map(cost).sum::<usize>();
         if let Some(task) = data_task {
             task.abort();
             self.data_running -= 1;

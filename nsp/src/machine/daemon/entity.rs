@@ -15,7 +15,7 @@ pub(super) enum Stage {
     #[default]
     Created,
     /// The service is looking at it. What it asks for meanwhile is held, so that a client need not wait for the answer to VE.
-    Verifying { held: Held<(cs::Request, usize)> },
+    Verifying { held: Box<Held<(cs::Request, usize)>> },
     /// The service has accepted it.
     Verified,
 }

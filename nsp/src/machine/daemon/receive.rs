@@ -8,7 +8,6 @@ use super::{
     code,
 };
 use crate::machine::Ignored;
-use crate::machine::held::Held;
 use crate::machine::waiting::ELSEWHERE;
 use crate::proto::{Data, EncodeError, EntityId, Failure, Method, Packet, RequestId, Status, au, ca, cs, gt};
 use crate::secret::Proof;
@@ -65,7 +64,7 @@ impl Daemon {
                 self.events.push_back(Event::Closed { entity });
             }
             (Stage::Created, cs::Request::Verify { entity }) => {
-                found.stage = Stage::Verifying { held: Held::default() };
+                found.stage = Stage::Verifying { held: Box::default() };
                 let entity = entity.clone();
                 match self.begin(Kind::Verify { entity: entity.clone() }, 0, now) {
                     Some(key) => self.events.push_back(Event::Verify { key, entity }),
