@@ -202,6 +202,17 @@ impl Writer {
         self
     }
 
+    /// A member whose key somebody else has chosen.
+    pub(crate) fn member(&mut self, key: &str, value: &[u8]) -> &mut Self {
+        if !std::mem::replace(&mut self.empty, false) {
+            self.out.push(b',');
+        }
+        write_text(key, &mut self.out);
+        self.out.push(b':');
+        self.out.extend_from_slice(value);
+        self
+    }
+
     pub(crate) fn finish(&mut self) -> Bytes {
         finish_buffer(self.finish_in())
     }

@@ -152,7 +152,7 @@ fn call_from_dialect(payload: &RawValue, dialect: Dialect) -> Option<Bytes> {
                 }
             }
             "j" | "r" => writer.literal("d", value.get().as_bytes()),
-            key => writer.literal(key, value.get().as_bytes()),
+            key => writer.member(key, value.get().as_bytes()),
         };
     }
     Some(writer.finish())
@@ -201,7 +201,7 @@ fn call_to_dialect(body: &Object<'_>, leg: Leg, dialect: Dialect) -> Bytes {
         }
     }
     for (key, value) in body.entries.iter().filter(|(key, _)| !order.contains(&&**key)) {
-        writer.literal(key, value.get().as_bytes());
+        writer.member(key, value.get().as_bytes());
     }
     writer.finish()
 }
@@ -232,7 +232,7 @@ impl<'a> Object<'a> {
     fn without(&self, dropped: &str) -> Bytes {
         let mut writer = Writer::object(128);
         for (key, value) in self.entries.iter().filter(|(key, _)| key != dropped || dropped.is_empty()) {
-            writer.literal(key, value.get().as_bytes());
+            writer.member(key, value.get().as_bytes());
         }
         writer.finish()
     }
@@ -284,6 +284,24 @@ mod tests {
         r#"{"m":"AU","s":"rq","d":{"m":"TF"}}"#,
         r#"{"m":"CS","s":"rq","d":{"m":"CS","d":{"i":"_i6u9gt5xc"}}}"#,
     ];
+
+    /// A key is a text like any other: what stands in it must not become members of its own.
+    #[test]
+    fn keys_of_the_peer_stay_keys() {
+        let said = r#"{"m":"CS","s":"rq","d":{"m":"SF","d":{"i":"_a","n":"Echo","j":1,"t":"_t","x\",\"i\":\"_b":2,"\"":3,"\n":4}}}"#;
+        for dialect in [Dialect::V0_4_1, Dialect::V0_4_2] {
+            let packet = decode(&Bytes::from_static(said.as_bytes()), dialect).unwrap();
+            let read: serde_json::Value = serde_json::from_slice(&packet.payload.json).unwrap();
+            let body = serde_json::json!({
+                "i": "_a", "n": "Echo", "d": 1, "t": "_t", "x\",\"i\":\"_b": 2, "\"": 3, "\n": 4,
+            });
+            assert_eq!(read, serde_json::json!({"m": "SF", "d": body}));
+            let written: serde_json::Value =
+                serde_json::from_slice(&encode(&packet, dialect).unwrap()).unwrap();
+            assert_eq!(written["d"]["d"]["i"], "_a", "{written}");
+            assert_eq!(written["d"]["d"]["x\",\"i\":\"_b"], 2, "{written}");
+        }
+    }
 
     #[test]
     fn spoken_text_is_read_and_written_back() {
