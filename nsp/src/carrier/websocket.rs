@@ -17,9 +17,12 @@ use super::{Carrier, CarrierEnd, CarrierKind, Farewell};
 use crate::machine::{Incoming, Outgoing};
 use crate::proto::{EncodeError, HEARTBEAT, Methods, Side};
 
-/// Room that the codec keeps for each connection, idle or not, in bytes: what of the 6 KiB for a connection at rest nothing else needs. It is
-/// filled from the thread's buffer, so that it does not make reading slower; with half of it, large messages take a fifth more of the processor.
-const CODEC_ROOM: usize = 960;
+/// Room that the codec of a daemon keeps for each connection, idle or not, in bytes: what of the 6 KiB for a connection at rest nothing else needs.
+/// It is filled from the thread's buffer, so that it does not make reading slower; with half of it, large messages take a fifth more of the processor.
+const DAEMON_ROOM: usize = 960;
+
+/// The same for a client, which keeps answers until they are taken: from 1 KiB on, the room that takes the place of theirs is as large again.
+const CLIENT_ROOM: usize = 1024;
 
 /// The longest reason of a close frame, in bytes.
 const LONGEST_REASON: usize = 123;
@@ -43,13 +46,13 @@ pub(super) struct WebSocket<T> {
 
 impl<T> WebSocket<T> {
     pub(super) fn new(transport: Transport<T>, side: Side, methods: Methods) -> Self {
-        let role = match side {
-            Side::Client => Role::Client,
-            Side::Daemon => Role::Server,
+        let (role, room) = match side {
+            Side::Client => (Role::Client, CLIENT_ROOM),
+            Side::Daemon => (Role::Server, DAEMON_ROOM),
         };
         let message = transport.limits.message;
         let config = WebSocketConfig::default()
-            .read_buffer_size(CODEC_ROOM)
+            .read_buffer_size(room)
             // What it writes goes into the transport's queue at once: there, bytes are counted and time is limited.
             .write_buffer_size(0)
             .max_write_buffer_size(message.saturating_add(1024))
