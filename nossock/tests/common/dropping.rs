@@ -23,7 +23,7 @@ pub enum Moment {
 pub type When = (usize, Moment);
 
 /// Every number of polls at each moment.
-pub fn drops(polls: usize) -> impl Iterator<Item = When> {
+pub fn drops(polls: usize) -> impl Iterator<Item = When> + Clone {
     (1..=polls).flat_map(|polls| [(polls, Moment::AtOnce), (polls, Moment::Woken)])
 }
 

@@ -78,11 +78,16 @@ async fn listening_that_is_dropped_leaves_the_address_free() {
         // An address of this machine that no other test uses, so that nobody takes the port meanwhile.
         let address: Address = address.replace("127.0.0.1", "127.77.0.2").parse().unwrap();
         let real = Listener::bind(&address, &options).await.unwrap().address().clone();
-        for drop in drops(3) {
+        let is_name = real.host() == Some("localhost");
+        // Only a name is waited for, and it may be there at once.
+        for (n, drop) in drops(3).cycle().take(300).enumerate() {
+            if n >= drops(3).count() && (dropped > 0 || !is_name) {
+                break;
+            }
             let listener = drop_after(Listener::bind(&address, &options), drop, settle).await;
             dropped += u32::from(listener.is_none());
             std::mem::drop(listener.map(Result::unwrap));
-            if real.host() != Some("localhost") {
+            if !is_name {
                 let again = Listener::bind(&real, &options).await;
                 assert!(again.is_ok(), "{drop:?}: {again:?}");
             }
