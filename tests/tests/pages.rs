@@ -14,7 +14,7 @@ const TYPED: [(&str, &str, &str); 3] = [
 ];
 
 /// Commands in other blocks and in the heads of examples, which say nothing of what they print, and who has run them.
-const NOT_TYPED: [(&str, &str, &str); 17] = [
+const NOT_TYPED: [(&str, &str, &str); 16] = [
     ("README.md", "cargo run --release -p nsp-cli --bin nsp -- daemon", "the tour runs it, built"),
     ("README.md", "cargo test --workspace", "it runs this test"),
     ("CONTRIBUTING.md", "cargo test --workspace", "it runs this test"),
@@ -28,7 +28,6 @@ const NOT_TYPED: [(&str, &str, &str); 17] = [
         "cd fuzz && cargo +nightly fuzz run decoder",
         "it needs a nightly toolchain, and does not end",
     ),
-    ("SECURITY.md", "MIRIFLAGS=", "it needs the component miri of a nightly toolchain"),
     ("fuzz/README.md", "fuzz/run 60", "it needs a nightly toolchain; .ci/run runs it for 5 seconds a target"),
     ("fuzz/README.md", "fuzz/run 1800 decoder nsp_daemon", "the same for half an hour"),
     ("examples/src/bin/09_nsp_client.rs", "cargo run -p examples --bin 09_nsp_client", "on the page of nsp"),
