@@ -96,10 +96,14 @@ fn shell_completes_shows_events_and_forgets_secrets() {
             ("call ", "Co\t"),
             ("Counter ", "ad\t"),
             ("add ", "40\n"),
-            ("\n40\n", "watch Clock\n"),
-            ("watch Clock\nnobody@", "watch Counter\n"),
-            ("watch Counter\nnobody@", "call Counter join\n"),
-            ("\nnull\n", "call Counter add 2\n"),
+            ("\n40\n", ""),
+            ("> ", "watch Clock\n"), // before the prompt it would be the terminal's, and might be lost
+            ("watch Clock\nnobody@", ""),
+            ("> ", "watch Counter\n"),
+            ("watch Counter\nnobody@", ""),
+            ("> ", "call Counter join\n"),
+            ("\nnull\n", ""),
+            ("> ", "call Counter add 2\n"),
             ("Counter count 42", ""),
             ("> ", "call Clock ring \t"),
             (r#"{"text":"…"}"#, "\n"),
@@ -108,7 +112,7 @@ fn shell_completes_shows_events_and_forgets_secrets() {
             ("[7] ", "call NoUser createUser {\"pw\":\"x\"}\n"),
             ("[1] ", "status\n"),
             ("\n1\n", ""),
-            ("> ", "\u{4}"), // before the prompt it would be the terminal's, and lost
+            ("> ", "\u{4}"),
         ],
     );
     assert_eq!(status, 0, "{shown}");
@@ -121,8 +125,8 @@ fn shell_completes_shows_events_and_forgets_secrets() {
 fn log_is_for_people_on_a_terminal_and_has_colours_unless_they_are_not_wanted() {
     for (no_colour, is_coloured) in [("", true), ("1", false)] {
         let dir = tempfile::tempdir().unwrap();
-        // Ctrl-C, when the log has begun.
-        let steps = [Await::then_type("log in:", ""), Await::then_type("INFO", "\u{3}")];
+        // Ctrl-C, when the log has said that it listens.
+        let steps = [Await::then_type("log in:", ""), Await::then_type("listening", "\u{3}")];
         let mut command = terminal(env!("CARGO_BIN_EXE_nsp"), &steps);
         command.args(["daemon", "--data", path(dir.path()), "--listen", "nsps://127.0.0.1:0"]);
         command.env("TERMINAL_COLOURS", "1").env("NO_COLOR", no_colour);
