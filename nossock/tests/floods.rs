@@ -1,42 +1,15 @@
 //! What strangers can bring about as often as they like does not fill the log.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+#[path = "common/log.rs"]
+mod log;
 
 use nossock::{Config, Json, Limits, RequestError, Router, Server, ServerLimits, Side, Socket};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::MakeWriter;
 
-/// A log that is kept.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
-/// Lines that say this.
-fn lines(log: &Log, what: &str) -> usize {
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    text.lines().filter(|line| line.contains(what)).count()
-}
+use self::log::Log;
 
 #[tokio::test]
 async fn refused_connections_and_replaced_answers_are_a_line_a_second() {
@@ -69,7 +42,7 @@ async fn refused_connections_and_replaced_answers_are_a_line_a_second() {
 
     let most = usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
     for what in ["too many connections of one address", "an answer was replaced"] {
-        let told = lines(&log, what);
+        let told = log.lines(what);
         assert!((1..=most).contains(&told), "{told} lines of `{what}`");
     }
 }

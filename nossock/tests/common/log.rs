@@ -42,6 +42,12 @@ impl Log {
         log
     }
 
+    /// How many lines say this.
+    pub fn lines(&self, what: &str) -> usize {
+        let text = String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned();
+        text.lines().filter(|line| line.contains(what)).count()
+    }
+
     /// What is said in other ways goes here, too.
     pub fn says(&self, text: Arguments<'_>) {
         writeln!(self.0.lock().unwrap(), "{text}").unwrap();
