@@ -24,6 +24,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use nsp::daemon::{Call, Demand, Entity, Fail, FromCall, ProveError};
 
@@ -33,7 +34,7 @@ use nsp::daemon::{Call, Demand, Entity, Fail, FromCall, ProveError};
 ///
 /// Refuses with `auth_failed` whoever does not prove anything, and with the code of the [reason](ProveError) in other cases.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Owner(Box<str>);
+pub struct Owner(Arc<str>);
 
 impl Owner {
     /// The name of the user.
@@ -61,7 +62,7 @@ impl<S: Sync> FromCall<S> for Owner {
 /// As [`nsp`'s secure functions](nsp::daemon::Service::secure_function), for a function that wants to know who it is. Refuses with `forbidden`
 /// who is no superuser, and otherwise as [`Owner`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Superuser(Box<str>);
+pub struct Superuser(Arc<str>);
 
 impl Superuser {
     /// The name of the user.
@@ -85,10 +86,10 @@ impl<S: Sync> FromCall<S> for Superuser {
 }
 
 /// Who it is, for whoever has proved it.
-async fn prove(call: &Call, demand: Demand) -> Result<Box<str>, Fail> {
+async fn prove(call: &Call, demand: Demand) -> Result<Arc<str>, Fail> {
     let entity = call.entity();
     if let Some(user) = entity.prove(demand).await?.user {
-        return Ok(user.as_str().into());
+        return Ok(user.into());
     }
     // A trusted daemon: it has proved to be that, and acts for whomever it says.
     let owner = entity.claimed_owner().filter(|_| entity.is_trusted_daemon());

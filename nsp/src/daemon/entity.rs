@@ -81,6 +81,13 @@ impl Deref for User {
     }
 }
 
+/// The name, as it is shared.
+impl From<User> for Arc<str> {
+    fn from(user: User) -> Self {
+        user.0
+    }
+}
+
 impl AsRef<str> for User {
     fn as_ref(&self) -> &str {
         &self.0
