@@ -107,10 +107,11 @@ impl Decoder {
         Ok(Next::Frame(head))
     }
 
-    /// The message that begins `bytes`, if it is there as a whole, within the limit, and no control frame; `None` is for
-    /// [`next`](Self::next) to tell apart.
+    /// The message that begins `bytes`, with its head, if it is there as a whole, within the limit, and no control frame; `None` is for
+    /// [`next`](Self::next) to tell apart. Nothing changes: whoever is done with the message takes its
+    /// [`frame_len`](Head::frame_len) bytes away.
     #[inline]
-    pub(crate) fn peek<'a>(&self, bytes: &'a [u8]) -> Option<(Head, &'a [u8])> {
+    pub fn peek<'a>(&self, bytes: &'a [u8]) -> Option<(Head, &'a [u8])> {
         let head = Head::parse(bytes).ok()??;
         if self.skip > 0 || head.kind() == Kind::Control || head.body_len() > self.max_body {
             return None;

@@ -7,7 +7,8 @@ use nossock::{Peer, Seldom};
 use tokio::time::Instant;
 
 use super::transport::{Io, Room, Transport};
-use super::{Carrier, CarrierEnd, CarrierKind, Farewell, Limits};
+use super::lent::Sheet;
+use super::{Carrier, CarrierEnd, CarrierKind, Farewell, Lent, Limits};
 use crate::machine::{Incoming, Outgoing};
 use crate::proto::frame::{self, Received, SEALED};
 use crate::proto::{DecodeError, EncodeError, Leg, Method, Packet, Side, packed};
@@ -33,6 +34,8 @@ pub(super) struct Frames<T> {
     /// Pings that were answered since everything had left.
     pongs: u32,
     skipped: u64,
+    /// Bytes of the frame that is lent.
+    lent: usize,
     end: Option<CarrierEnd>,
     said_farewell: bool,
 }
@@ -55,6 +58,7 @@ impl<T> Frames<T> {
             control: false,
             pongs: 0,
             skipped: 0,
+            lent: 0,
             end: None,
             said_farewell: false,
         };
@@ -249,6 +253,26 @@ impl<T: Io> Carrier for Frames<T> {
             self.end = Some(end.clone());
         }
         Poll::Ready(next)
+    }
+
+    #[inline]
+    fn lend(&mut self) -> Option<Lent<'_>> {
+        if self.end.is_some() {
+            return None;
+        }
+        let limit = self.largest_send();
+        let (input, output) = self.transport.halves();
+        let (head, frame) = self.decoder.peek(input)?;
+        let [b'j', 4, b'C', b'S', b'r', leg @ (b'q' | b's'), _, _, _, _, json @ ..] = frame else { return None };
+        self.lent = head.frame_len();
+        let leg = if *leg == b'q' { Leg::Request } else { Leg::Answer };
+        Some(Lent { leg, json, sheet: Sheet::new(output, limit) })
+    }
+
+    #[inline]
+    fn taken(&mut self) {
+        self.transport.input.advance(std::mem::take(&mut self.lent));
+        self.transport.message_is_whole();
     }
 
     fn hold(&mut self) {

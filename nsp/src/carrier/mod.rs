@@ -13,6 +13,7 @@ mod buffers;
 mod chunks;
 mod connect;
 mod frames;
+mod lent;
 mod limits;
 mod listen;
 mod memory;
@@ -38,6 +39,7 @@ use crate::proto::{DecodeError, EncodeError, Leg, Method, Packet};
 
 pub use address::{Address, AddressError, Scheme};
 pub use connect::{ConnectError, ConnectOptions, connect};
+pub use lent::Lent;
 pub use limits::Limits;
 pub use listen::{Arriving, HandshakeError, ListenError, ListenOptions, Listener};
 pub use memory::{Memory, memory};
@@ -73,6 +75,15 @@ pub trait Carrier: fmt::Debug + Send + 'static {
     /// # Errors
     /// With why no more will come: the connection is over.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, CarrierEnd>>;
+
+    /// Lends the next message, if it has arrived as a whole and is a packet of CS that is JSON alone, and a carrier can lend it. It stays the next one:
+    /// until it is [`taken`](Self::taken), [`poll_receive`](Self::poll_receive) gives it as well.
+    fn lend(&mut self) -> Option<Lent<'_>> {
+        None
+    }
+
+    /// The message that was [lent](Self::lend) last is done with.
+    fn taken(&mut self) {}
 
     /// Nothing is received for a while, of this side's own will: the time of a message that is arriving begins anew when this goes on.
     fn hold(&mut self) {}

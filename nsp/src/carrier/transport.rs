@@ -107,6 +107,12 @@ impl<T> Transport<T> {
         &mut self.output
     }
 
+    /// What has been read, and where to append what is to be sent.
+    #[inline]
+    pub(super) const fn halves(&mut self) -> (&BytesMut, &mut Outbox) {
+        (&self.input, &mut self.output)
+    }
+
     /// Bytes that have not left.
     pub(super) const fn queued(&self) -> usize {
         self.output.len()
