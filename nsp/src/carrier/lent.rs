@@ -72,5 +72,8 @@ impl<'a> Sheet<'a> {
     /// Forgets what was written.
     pub(crate) fn discard(&mut self) {
         self.outbox.small().truncate(self.from);
+        if self.outbox.is_empty() {
+            buffers::give_back_output(self.outbox.take_buffer());
+        }
     }
 }
