@@ -6,8 +6,8 @@ use nossock::wire::{Decoder, FrameRef, Kind, Next, WireError};
 use nossock::{Peer, Seldom};
 use tokio::time::Instant;
 
-use super::transport::{Io, Room, Transport};
 use super::lent::Sheet;
+use super::transport::{Io, Room, Transport};
 use super::{Carrier, CarrierEnd, CarrierKind, Farewell, Lent, Limits};
 use crate::machine::{Incoming, Outgoing};
 use crate::proto::frame::{self, Received, SEALED};
@@ -263,7 +263,9 @@ impl<T: Io> Carrier for Frames<T> {
         let limit = self.largest_send();
         let (input, output) = self.transport.halves();
         let (head, frame) = self.decoder.peek(input)?;
-        let [b'j', 4, b'C', b'S', b'r', leg @ (b'q' | b's'), _, _, _, _, json @ ..] = frame else { return None };
+        let [b'j', 4, b'C', b'S', b'r', leg @ (b'q' | b's'), _, _, _, _, json @ ..] = frame else {
+            return None;
+        };
         self.lent = head.frame_len();
         let leg = if *leg == b'q' { Leg::Request } else { Leg::Answer };
         Some(Lent { leg, json, sheet: Sheet::new(output, limit) })

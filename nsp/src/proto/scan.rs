@@ -71,6 +71,23 @@ fn value_of<'a>(text: &'a str, rest: &'a [u8]) -> Option<(Value<'a>, &'a [u8])> 
     Some((Value { text: text.get(text.len() - rest.len()..text.len() - after.len())?, is_plain }, after))
 }
 
+/// Whether a text that stands last in a message, as `TEXT` in `{"m":"SF","d":{"d":TEXT}}`, can be nothing but one value: if the message is JSON, then
+/// its value is all of the text, and no other key comes behind it.
+///
+/// Whether it is JSON is left to who reads the value. This needs less: the brace that opens the text has to be closed before the two behind it can
+/// be the message's, and where the text has only one that closes, as its last byte, it is that one. In a string it would not be, but such a
+/// string would not end.
+#[inline]
+pub(crate) fn is_one(text: &[u8]) -> bool {
+    let rest = match text {
+        [b'{', inside @ .., b'}'] if !has_closing_brace(inside) => return true,
+        [b'0'..=b'9' | b'-', ..] => number(text),
+        [b'"', ..] => plain_string(text).map_or_else(|| skip(text, DEPTH), |(_, rest)| Some(rest)),
+        _ => skip(text, DEPTH),
+    };
+    rest.is_some_and(<[u8]>::is_empty)
+}
+
 /// Reads from left to right; `None` is "not sure".
 ///
 /// What walks over the text are functions of what is left of it, which give what is left behind them: that stays in registers.
@@ -270,19 +287,36 @@ fn take(text: &[u8], byte: u8) -> Option<&[u8]> {
     }
 }
 
+const ONES: u64 = u64::from_ne_bytes([1; 8]);
+const HIGH: u64 = ONES << 7;
+
+/// The highest bit of each byte of `word` that is zero, and perhaps of some above such a one.
+#[inline(always)]
+const fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(ONES) & !word & HIGH
+}
+
+#[inline(always)]
+fn has_closing_brace(mut bytes: &[u8]) -> bool {
+    while let Some((chunk, rest)) = bytes.split_first_chunk::<8>() {
+        if zeros(u64::from_le_bytes(*chunk) ^ (ONES * u64::from(b'}'))) != 0 {
+            return true;
+        }
+        bytes = rest;
+    }
+    bytes.contains(&b'}')
+}
+
 /// How many bytes stand for themselves in a JSON string, from the first on: up to a quote, a backslash or a control character.
 ///
 /// Eight at a time: the highest bit of each byte of `found` is set where such a byte is, and perhaps where one is behind it.
 #[inline(always)]
 pub(super) fn plain(mut bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGH: u64 = ONES << 7;
     let length = bytes.len();
     while let Some((chunk, rest)) = bytes.split_first_chunk::<8>() {
         let word = u64::from_le_bytes(*chunk);
-        let is_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-        let quote = is_zero(word ^ (ONES * u64::from(b'"')));
-        let backslash = is_zero(word ^ (ONES * u64::from(b'\\')));
+        let quote = zeros(word ^ (ONES * u64::from(b'"')));
+        let backslash = zeros(word ^ (ONES * u64::from(b'\\')));
         let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
         let found = quote | backslash | control;
         if found != 0 {
@@ -296,99 +330,4 @@ pub(super) fn plain(mut bytes: &[u8]) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn scan(text: &[u8]) -> Option<&str> {
-        Scanner::whole(text, Scanner::value).map(|value| value.text)
-    }
-
-    #[test]
-    fn plain_ends_at_the_first_byte_that_is_not() {
-        for special in [b'"', b'\\', 0, 0x1f, b'\n'] {
-            for length in 0..20 {
-                let mut text = vec![0xc3; length];
-                text.extend([special, b'"', 0, b'a', b'a', b'a', b'a', b'a', b'a']);
-                assert_eq!(plain(&text), length, "{special}");
-            }
-        }
-        assert_eq!(plain(&[0x7f; 19]), 19);
-        assert_eq!(plain("!#[]é€ \u{80}".as_bytes()), "!#[]é€ \u{80}".len());
-    }
-
-    #[test]
-    fn values_are_read_and_doubts_are_left_to_others() {
-        for text in
-            [r#"{"a":[1,-0.5e+3,{"b":"\u00e9\n\"","c":[]},null,true,false]}"#, "0", "\"\"", "{}", "\"é\""]
-        {
-            assert_eq!(scan(text.as_bytes()), Some(text));
-        }
-        let deep = "[".repeat(100) + &"]".repeat(100);
-        for text in [
-            &*deep,
-            "",
-            "01",
-            "1.",
-            ".5",
-            "-",
-            "1e",
-            "+1",
-            "nul",
-            "nulll",
-            "[1,]",
-            "[,]",
-            "{,}",
-            "{\"a\":1,}",
-            "{\"a\"}",
-            "{\"\\u0061\":1}",
-            "\"\\x\"",
-            "\"\\u12g4\"",
-            "\"a\nb\"",
-            "\"",
-            "[1 2]",
-            "1 2",
-            "{a:1}",
-            "\u{feff}1",
-        ] {
-            assert_eq!(scan(text.as_bytes()), None, "{text}");
-        }
-        assert_eq!(scan(b"\"\xff\""), None);
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_accepted_is_what_serde_json_accepts(text in r#"[ \[\]{}:,"\\un0-9a-f.eE+\-tlrs]{0,24}"#) {
-            let theirs = serde_json::from_str::<&RawValue>(&text).ok().map(RawValue::get);
-            if let Some(ours) = scan(text.as_bytes()) {
-                prop_assert_eq!(Some(ours), theirs);
-            }
-        }
-
-        #[test]
-        fn usual_form_is_read_as_any_other(text in r#"\{"m":"SF","d":\{("[a-d]":("[a-z"\\]{0,3}"|[0-9.-]{1,3}|\{\}|\[1\]),?){1,3}\}\}"#) {
-            let mut usually = Vec::new();
-            if usual(text.as_bytes(), |key, value| usually.push((vec![key], value))).is_some() {
-                let mut otherwise = Vec::new();
-                let read = Scanner::whole(text.as_bytes(), |scanner| {
-                    scanner.object(|scanner, key| match key {
-                        b"d" => scanner.object(|scanner, key| {
-                            otherwise.push((key.to_vec(), scanner.value()?));
-                            Some(())
-                        }),
-                        _ => scanner.value().map(drop),
-                    })
-                });
-                prop_assert!(read.is_some(), "{text}");
-                prop_assert_eq!(usually, otherwise);
-            }
-        }
-
-        #[test]
-        fn what_serde_json_writes_is_accepted(key in "[a-z]{0,9}", text: String, number: f64, list: Vec<i64>) {
-            let written = serde_json::json!({ key: (text, number, list) }).to_string();
-            prop_assert_eq!(scan(written.as_bytes()), Some(&*written));
-        }
-    }
-}
+mod tests;
