@@ -18,8 +18,10 @@
 
 mod answer;
 mod request;
+mod usual;
 
 pub use answer::Answer;
 pub(crate) use answer::{Returned, write_return};
 pub use request::{Create, Mode, Request};
 pub(crate) use request::{write_call, write_call_of, write_send};
+pub(crate) use usual::UsualCall;
