@@ -111,6 +111,14 @@ pub struct Arriving<'a> {
     pub(crate) data: Option<&'a [u8]>,
 }
 
+impl<'a> Arriving<'a> {
+    /// Whose call it is.
+    #[must_use]
+    pub const fn entity(&self) -> &'a Entity {
+        self.target.entity
+    }
+}
+
 impl std::fmt::Debug for Arriving<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Arriving").field("name", &self.target.name).finish_non_exhaustive()

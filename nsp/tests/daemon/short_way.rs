@@ -49,6 +49,7 @@ async fn served() -> Served {
         });
     let mut limits = Limits { connections_per_address: 100, accept_burst: 1000, ..Limits::default() };
     limits.connection.message = MESSAGE;
+    limits.connection.faults = u32::MAX;
     let builder = Daemon::builder().service(service).limits(limits).listen(Listen::on("nsp://127.0.0.1:0"));
     let daemon = builder.bind().await.unwrap();
     let address = daemon.addresses()[0].to_string();
@@ -213,4 +214,87 @@ async fn many_in_one_write_are_all_answered_each_once() {
     }
     assert!(seen.iter().all(|times| *times == 1));
     assert_eq!(served.handle.stats().calls, 600);
+}
+
+/// Numbers that are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % n
+    }
+}
+
+/// One connection on which calls are made in one way.
+struct Caller {
+    raw: Raw,
+    way: Way,
+    entity: String,
+    marker: String,
+}
+
+impl Caller {
+    async fn to(served: &Served, way: Way) -> Self {
+        let mut raw = Raw::to(&served.address).await;
+        let (entity, marker) = (raw.open("Echo", "ann").await, raw.open("Echo", "ann").await);
+        Self { raw, way, entity, marker }
+    }
+
+    async fn outcome(&mut self, json: &[u8]) -> Vec<String> {
+        let text = String::from_utf8_lossy(json).replace("ENTITY", &self.entity);
+        let whole = if std::str::from_utf8(json).is_ok() { text.into_bytes() } else { json.to_vec() };
+        let bytes = match self.way {
+            Way::Short => frame(b'j', b"CSrq", &whole),
+            Way::Long => frame(b'b', b"CSrq", &[format!("{:016}", whole.len()).as_bytes(), &whole].concat()),
+        };
+        self.raw.write(&bytes).await;
+        self.raw.write(&Way::Long.frame(&json!({"m":"SS","d":{"i":self.marker,"d":0}}).to_string())).await;
+        let mut said = Vec::new();
+        loop {
+            let message = String::from_utf8(self.raw.hear().await.unwrap()).unwrap();
+            if message.starts_with("CSrs") && message.contains(&self.marker) {
+                return said;
+            }
+            said.push(message.replace(&self.entity, "ENTITY").split(r#","id":"#).next().unwrap().to_owned());
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_a_call_comes_to_the_same() {
+    const SIGNS: &[u8] = b"{}[]\",:\\ 0e-.tnx\x1f\xff_";
+    let served = served().await;
+    let (mut short, mut long) = (Caller::to(&served, Way::Short).await, Caller::to(&served, Way::Long).await);
+    let mut dice = Dice(1);
+    let (mut same, mut not_json) = (0, 0);
+    for n in 0..4000 {
+        let mut json = match n % 3 {
+            0 => br#"{"m":"SF","d":{"i":"ENTITY","n":"echo","t":"_1","d":{"x":1,"y":"z"}}}"#.to_vec(),
+            1 => br#"{"m":"SF","d":{"i":"ENTITY","n":"number","t":"_1","d":12}}"#.to_vec(),
+            _ => br#"{"m":"SF","d":{"i":"ENTITY","n":"echo","t":"_1","d":["a",{"b":{}}],"d":"c"}}"#.to_vec(),
+        };
+        for _ in 0..=dice.below(3) {
+            let (at, sign) = (dice.below(json.len()), SIGNS[dice.below(SIGNS.len())]);
+            match dice.below(3) {
+                0 => json[at] = sign,
+                1 => json.insert(at, sign),
+                _ => drop(json.remove(at)),
+            }
+        }
+        let (short, long) = (short.outcome(&json).await, long.outcome(&json).await);
+        if short == long {
+            same += 1;
+        } else {
+            // The one difference: an argument that is no JSON is answered, where the whole message would be passed over.
+            let text = String::from_utf8_lossy(&json).into_owned();
+            assert!(
+                long.is_empty() && short.len() == 1 && short[0].contains("bad_argument"),
+                "{text}: {short:?} {long:?}"
+            );
+            assert!(serde_json::from_slice::<Value>(&json).is_err(), "{text}");
+            not_json += 1;
+        }
+    }
+    assert!(same > 1000 && not_json > 10, "{same} were the same, {not_json} were not JSON");
 }
