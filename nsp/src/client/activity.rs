@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::Alive;
-use super::call::{Answer, Ask, Calling, reply};
+use super::call::{Answer, Ask, Calling};
 use super::error::{CallError, OpenError};
 use super::inbox::Wanted;
+use super::outcome::Outcome;
 use super::shared::{Begun, Shared};
 use super::state::{ActivityEnd, ActivityState, ClientState};
 use super::stream::{BlobEvents, DataStream, Events, Happenings, Source};
@@ -229,8 +230,7 @@ impl Activity {
             let begun = RawJson::lend(argument, |json| Calling::lent(self, function, json, cx));
             Poll::Ready(begun.map_err(CallError::Argument).flatten())
         };
-        let data = poll_fn(begin).await?.await?.data;
-        data.into_json().map_err(|blob| CallError::Blob(blob.len()))?.to().map_err(CallError::Answer)
+        poll_fn(begin).await?.await?.to()
     }
 
     /// Calls a service function with JSON that is written already, and returns what comes as it is: for programs that pass it on.
@@ -301,7 +301,7 @@ impl Activity {
                 false => Poll::Pending,
             });
             deadline.limit(room).await?;
-            sent = self.call_later(Ask::Data(data.clone()), deadline).await;
+            sent = self.call_later(Ask::Data(data.clone()), deadline).await.and_then(Outcome::into_reply);
         }
         sent.map(drop)
     }
@@ -337,11 +337,15 @@ impl Activity {
             Some(ask) => Poll::Ready(Calling::begin(self, ask, cx)),
             None => Poll::Pending,
         };
-        poll_fn(begin).await?.await
+        poll_fn(begin).await?.await?.into_reply()
     }
 
     /// Begins a call as soon as there is room for it and the activity is open, and waits for its answer.
-    pub(super) async fn call_later(&self, ask: Ask<'_>, mut deadline: Deadline) -> Result<Reply, CallError> {
+    pub(super) async fn call_later(
+        &self,
+        ask: Ask<'_>,
+        mut deadline: Deadline,
+    ) -> Result<Outcome, CallError> {
         let (shared, timeout) = (self.shared(), self.timeout);
         let Ok(_permit) = deadline.limit(shared.permits.acquire()).await? else {
             return Err(not_connected(shared));
@@ -368,7 +372,8 @@ impl Activity {
             }
         };
         // The conversation counts from the moment at which the call was begun; who had to wait before has less.
-        reply(deadline.limit(Answer::new(shared, call)).await?, timeout)
+        let answer = deadline.limit(Answer::new(shared, call)).await?;
+        answer.map_err(|error| CallError::of(error, timeout))
     }
 }
 

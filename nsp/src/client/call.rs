@@ -6,10 +6,10 @@ use bytes::Bytes;
 use tokio::sync::SemaphorePermit;
 
 use super::activity::{Activity, Deadline};
-use super::core::Outcome;
 use super::error::CallError;
+use super::outcome::Outcome;
 use super::shared::{Begun, Shared};
-use crate::machine::client::{self as machine, ActivityKey, CallKey, Reply, RequestError};
+use crate::machine::client::{self as machine, ActivityKey, CallKey, RequestError};
 use crate::proto::{Data, RawJson};
 
 /// What is asked of a service.
@@ -60,7 +60,7 @@ pub(super) struct Calling<'a> {
 
 enum Stage<'a> {
     /// There is something to wait for first.
-    Later(Pin<Box<dyn Future<Output = Result<Reply, CallError>> + Send + 'a>>),
+    Later(Pin<Box<dyn Future<Output = Result<Outcome, CallError>> + Send + 'a>>),
     /// The waker of the task is known already: it was left there a moment ago.
     Begun {
         answer: Answer<'a>,
@@ -130,7 +130,7 @@ impl<'a> Calling<'a> {
 }
 
 impl Future for Calling<'_> {
-    type Output = Result<Reply, CallError>;
+    type Output = Result<Outcome, CallError>;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -142,7 +142,7 @@ impl Future for Calling<'_> {
                 }
                 let answer = ready!(Pin::new(answer).poll(cx));
                 this.stage = Stage::Done;
-                Poll::Ready(reply(answer, this.timeout))
+                Poll::Ready(answer.map_err(|error| CallError::of(error, this.timeout)))
             }
             Stage::Later(later) => later.as_mut().poll(cx),
             Stage::Done => Poll::Pending,
@@ -157,18 +157,6 @@ impl std::fmt::Debug for Stage<'_> {
             Self::Begun { .. } => "Begun",
             Self::Done => "Done",
         })
-    }
-}
-
-/// What a call has brought to who made it.
-pub(super) fn reply(
-    answer: Result<Outcome, machine::CallError>,
-    timeout: Duration,
-) -> Result<Reply, CallError> {
-    match answer {
-        Ok(Outcome::Reply(reply)) => Ok(reply),
-        Ok(Outcome::Token(_)) => Err(CallError::Closed),
-        Err(error) => Err(CallError::of(error, timeout)),
     }
 }
 
@@ -190,7 +178,7 @@ impl Future for Answer<'_> {
     type Output = Result<Outcome, machine::CallError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = self.shared.lock().poll_slot(self.call, cx.waker());
+        let answer = self.shared.lock().slots.poll(self.call, cx.waker());
         match answer {
             Some(answer) => {
                 self.taken = true;

@@ -1,4 +1,3 @@
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
@@ -8,15 +7,15 @@ use tokio::sync::{mpsc, watch};
 
 use super::error::{DownReason, OpenError};
 use super::inbox::{Happening, Inbox};
+use super::outcome::{Outcome, Unread};
 use super::shared::now;
+use super::slots::Slots;
 use super::state::{ActivityEnd, ActivityState};
-use crate::machine::client::{
-    self as machine, ActivityKey, CallKey, Declined, Event, Open, QuestionKey, Reply,
-};
+use crate::machine::client::{self as machine, ActivityKey, CallKey, Declined, Event, Open, QuestionKey};
 use crate::machine::numbered::NumberMap;
+use crate::machine::{Incoming, SpError};
 use crate::proto::au::{Notice, Question};
-use crate::proto::{EntityId, Packet};
-use crate::secret::Token;
+use crate::proto::{EntityId, Leg, Method, Packet};
 
 /// A daemon may ask as often as it likes.
 static DECLINED: Seldom = Seldom::new();
@@ -44,7 +43,7 @@ pub(super) struct Core {
     pub(super) activities: NumberMap<u64, Activity>,
     pub(super) keys: NumberMap<ActivityKey, u64>,
     pub(super) last_activity: u64,
-    pub(super) slots: NumberMap<CallKey, Slot>,
+    pub(super) slots: Slots,
     pub(super) packets: Option<mpsc::Sender<Packet>>,
     pub(super) ignored: u64,
 }
@@ -61,20 +60,6 @@ pub(super) struct Activity {
     pub(super) was_open: bool,
     pub(super) inbox: Inbox,
     pub(super) state: watch::Sender<ActivityState>,
-}
-
-/// Where the answer to a call will be.
-#[derive(Debug)]
-pub(super) enum Slot {
-    Waiting(Option<Waker>),
-    Done(Result<Outcome, machine::CallError>),
-}
-
-/// What a call brought.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    Reply(Reply),
-    Token(Option<Token>),
 }
 
 /// What the driver has to do about an event.
@@ -101,6 +86,7 @@ impl Core {
             self.driver = Some(waker.clone());
         }
         self.clean = left;
+        self.slots.shrink();
         if left {
             wakes.append(&mut self.flushers);
         }
@@ -130,38 +116,13 @@ impl Core {
         false
     }
 
-    pub(super) fn calls(&self) -> usize {
-        self.slots.len()
-    }
-
     pub(super) fn is_wanted(&self) -> bool {
         self.waiting > 0 || self.activities.values().any(|activity| activity.wanted)
     }
 
-    /// Looks for the answer to a call.
-    pub(super) fn poll_slot(
-        &mut self,
-        call: CallKey,
-        waker: &Waker,
-    ) -> Option<Result<Outcome, machine::CallError>> {
-        let Entry::Occupied(mut slot) = self.slots.entry(call) else {
-            return Some(Err(machine::CallError::Disconnected));
-        };
-        if let Slot::Waiting(waiting) = slot.get_mut() {
-            if !waiting.as_ref().is_some_and(|waiting| waiting.will_wake(waker)) {
-                *waiting = Some(waker.clone());
-            }
-            return None;
-        }
-        match slot.remove() {
-            Slot::Done(result) => Some(result),
-            Slot::Waiting(_) => None,
-        }
-    }
-
     /// Nobody waits for a call any more.
     pub(super) fn give_up(&mut self, call: CallKey, wakes: &mut Vec<Waker>) {
-        if let (Some(Slot::Waiting(_)), Some(machine)) = (self.slots.remove(&call), &mut self.machine) {
+        if let (true, Some(machine)) = (self.slots.give_up(call), &mut self.machine) {
             machine.give_up(call);
             if machine.backlog() > 0 {
                 self.poke(wakes);
@@ -210,6 +171,37 @@ impl Core {
         }
     }
 
+    /// Takes what has arrived.
+    pub(super) fn receive(
+        &mut self,
+        incoming: Incoming,
+        now: Instant,
+        jobs: &mut Vec<Job>,
+        wakes: &mut Vec<Waker>,
+    ) -> Result<(), SpError> {
+        if let Incoming::Packet(Packet { method: Method::Cs, leg: Leg::Answer, payload }) = &incoming
+            && payload.blob.is_none()
+            && self.take_answer(&payload.json, wakes)
+        {
+            return Ok(());
+        }
+        let Some(machine) = &mut self.machine else { return Ok(()) };
+        let result = machine.receive(incoming, now);
+        self.take_events(jobs, wakes);
+        result
+    }
+
+    /// Takes the answer to a call if that is all it is, out of a packet of CS in clear; otherwise nothing has happened.
+    ///
+    /// Nothing is left of what came before it: whoever is told, is told in order.
+    #[inline]
+    pub(super) fn take_answer(&mut self, json: &[u8], wakes: &mut Vec<Waker>) -> bool {
+        let returned = self.machine.as_mut().and_then(|machine| machine.take_returned(json));
+        let Some((call, text)) = returned else { return false };
+        wakes.extend(self.slots.finish(call, Ok(Outcome::Unread(Unread::of(text)))));
+        true
+    }
+
     /// Handles what the conversation has to tell.
     pub(super) fn take_events(&mut self, jobs: &mut Vec<Job>, wakes: &mut Vec<Waker>) {
         wakes.append(&mut self.senders); // whatever has happened may have made room
@@ -221,8 +213,12 @@ impl Core {
                     self.ended(activity, ActivityEnd::NotOpened(error.into()), wakes);
                 }
                 Event::Closed { activity } => self.ended(activity, ActivityEnd::Service, wakes),
-                Event::Answered { call, result } => self.answered(call, result.map(Outcome::Reply), wakes),
-                Event::Token { call, result } => self.answered(call, result.map(Outcome::Token), wakes),
+                Event::Answered { call, result } => {
+                    wakes.extend(self.slots.finish(call, result.map(Outcome::Reply)));
+                }
+                Event::Token { call, result } => {
+                    wakes.extend(self.slots.finish(call, result.map(Outcome::Token)));
+                }
                 Event::Data { activity, data } => self.happened(activity, Happening::Data(data), wakes),
                 Event::Event { activity, event, data } => {
                     self.happened(activity, Happening::Event { event, data }, wakes);
@@ -296,19 +292,6 @@ impl Core {
     fn happened(&mut self, key: ActivityKey, happening: Happening, wakes: &mut Vec<Waker>) {
         if let Some(activity) = self.of_key(key) {
             activity.inbox.push(happening, wakes);
-        }
-    }
-
-    fn answered(
-        &mut self,
-        call: CallKey,
-        result: Result<Outcome, machine::CallError>,
-        wakes: &mut Vec<Waker>,
-    ) {
-        if let Some(slot) = self.slots.get_mut(&call)
-            && let Slot::Waiting(waker) = std::mem::replace(slot, Slot::Done(result))
-        {
-            wakes.extend(waker);
         }
     }
 

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use futures_core::future::BoxFuture;
 use futures_util::StreamExt as _;
@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use nossock::Seldom;
 use tokio::time::timeout;
 
-use super::core::Job;
+use super::core::{Core, Job};
 use super::credentials::Told;
 use super::error::DownReason;
 use super::shared::{Shared, now};
@@ -18,14 +18,15 @@ use super::trust::{Offered, TrustError};
 use crate::carrier::alarm::Alarm;
 use crate::carrier::{self, Carrier, CarrierEnd};
 use crate::machine::client::QuestionKey;
-use crate::machine::{self, Incoming};
+use crate::machine::{self, Incoming, SpError};
+use crate::proto::Leg;
 use crate::proto::au::Question;
 use crate::secret::Proof;
 
 /// Turns after which other tasks get theirs; tokio's own budget is spent sooner, memory has none.
 const TURNS: usize = 64;
 
-/// Messages that are handled under one lock.
+/// Messages that are handled in one turn.
 const BATCH: usize = 64;
 
 /// Bytes in them; the last one comes on top. Sixty-four of the largest would be as many megabytes, for whoever sends them.
@@ -65,6 +66,24 @@ pub(super) struct Driver {
     backlog: usize,
 }
 
+/// What is handled in one turn.
+#[derive(Debug, Default)]
+struct Batch {
+    messages: usize,
+    bytes: usize,
+}
+
+impl Batch {
+    const fn add(&mut self, bytes: usize) {
+        self.messages += 1;
+        self.bytes += bytes;
+    }
+
+    const fn is_full(&self) -> bool {
+        self.messages >= BATCH || self.bytes >= BATCH_BYTES
+    }
+}
+
 /// What came of a turn.
 enum Turn {
     Again,
@@ -101,20 +120,20 @@ impl Driver {
         let mut core = self.shared.lock();
         core.awake = true;
         let about_to_send = core.machine.as_ref().is_some_and(|machine| machine.backlog() > 0);
-        self.yielded = !self.yielded && about_to_send && core.calls() > 1;
+        self.yielded = !self.yielded && about_to_send && core.slots.len() > 1;
         self.yielded
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<Turn, DownReason> {
         let mut busy = self.poll_jobs(cx)?;
         let held = self.backlog > MOST_BACKLOG && self.write_failed.is_none();
-        let end = if held {
+        let (came, end) = if held {
             self.carrier.hold();
-            None
+            (false, None)
         } else {
-            self.receive(cx)
+            self.receive(cx)?
         };
-        busy |= !self.received.is_empty() || end.is_some();
+        busy |= came || end.is_some();
         let (closing, said) = self.exchange()?;
         // Nobody wakes us for what was not even looked at.
         busy |= held && self.backlog <= MOST_BACKLOG;
@@ -139,20 +158,46 @@ impl Driver {
         }
     }
 
-    /// Takes what has arrived; gives the end, if that has come.
-    fn receive(&mut self, cx: &mut Context<'_>) -> Option<CarrierEnd> {
-        let mut bytes = 0;
-        while self.received.len() < BATCH && bytes < BATCH_BYTES {
+    /// Takes what has arrived; says whether anything has, and gives the end, if that has come.
+    ///
+    /// Answers to calls are handled where they stand in the carrier's buffer, and whatever came before them first; the rest, up to the next of
+    /// them, is handled with [`exchange`](Self::exchange).
+    fn receive(&mut self, cx: &mut Context<'_>) -> Result<(bool, Option<CarrierEnd>), DownReason> {
+        let mut batch = Batch::default();
+        let end = loop {
+            if self.carrier.lend().is_some_and(|lent| lent.leg == Leg::Answer) {
+                self.take_lent(&mut batch)?;
+            }
+            if batch.is_full() {
+                break None;
+            }
             match self.carrier.poll_receive(cx) {
                 Poll::Ready(Ok(incoming)) => {
-                    bytes += incoming.len();
+                    batch.add(incoming.len());
                     self.received.push(incoming);
                 }
-                Poll::Ready(Err(end)) => return Some(end),
-                Poll::Pending => break,
+                Poll::Ready(Err(end)) => break Some(end),
+                Poll::Pending => break None,
             }
-        }
-        None
+        };
+        Ok((batch.messages > 0, end))
+    }
+
+    /// Handles what was received, and the answers that follow it.
+    fn take_lent(&mut self, batch: &mut Batch) -> Result<(), DownReason> {
+        let Self { shared, received, jobs, carrier, .. } = self;
+        shared.with(|core, wakes| {
+            take_received(core, received, jobs, wakes)?;
+            while !batch.is_full()
+                && let Some(lent) = carrier.lend()
+                && lent.leg == Leg::Answer
+                && core.take_answer(lent.json, wakes)
+            {
+                batch.add(lent.json.len());
+                carrier.taken();
+            }
+            Ok(())
+        })
     }
 
     /// Gives the conversation what has arrived, and the carrier what it has to say; says whether the owner closes, and whether
@@ -160,18 +205,8 @@ impl Driver {
     fn exchange(&mut self) -> Result<(bool, bool), DownReason> {
         let Self { shared, received, jobs, carrier, backlog, .. } = self;
         let (closing, came_up, said) = shared.with(|core, wakes| {
-            let mut result = Ok(());
-            if !received.is_empty() {
-                let now = now();
-                for incoming in received.drain(..) {
-                    if let (Some(machine), Ok(())) = (&mut core.machine, &result) {
-                        result = machine.receive(incoming, now);
-                    }
-                }
-                core.take_events(jobs, wakes);
-                core.largest_send = carrier.largest_send();
-            }
-            result?;
+            take_received(core, received, jobs, wakes)?;
+            core.largest_send = carrier.largest_send();
             let came_up = core.come_up(wakes);
             *backlog = 0;
             let Some(machine) = &mut core.machine else { return Ok((core.closing, came_up, false)) };
@@ -255,7 +290,7 @@ impl Driver {
             let due = machine.poll_timeout();
             core.sleep(cx.waker(), left, &mut wakes);
             drop(core);
-            wakes.into_iter().for_each(std::task::Waker::wake);
+            wakes.into_iter().for_each(Waker::wake);
             due
         };
         if self.alarm.poll(cx, due.map(Into::into)).is_pending() {
@@ -269,6 +304,20 @@ impl Driver {
         })?;
         Ok(Turn::Again)
     }
+}
+
+/// Gives the conversation what was received.
+fn take_received(
+    core: &mut Core,
+    received: &mut Vec<Incoming>,
+    jobs: &mut Vec<Job>,
+    wakes: &mut Vec<Waker>,
+) -> Result<(), SpError> {
+    if received.is_empty() {
+        return Ok(());
+    }
+    let now = now();
+    received.drain(..).try_for_each(|incoming| core.receive(incoming, now, jobs, wakes))
 }
 
 /// Gives the carrier what is to be sent, as long as not too much is queued there; says whether there was anything.

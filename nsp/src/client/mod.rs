@@ -17,8 +17,10 @@ mod credentials;
 mod driver;
 mod error;
 mod inbox;
+mod outcome;
 mod run;
 mod shared;
+mod slots;
 mod state;
 mod stream;
 mod trust;
@@ -32,7 +34,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::activity::{Deadline, not_connected};
 use self::call::Answer;
-use self::core::Outcome;
+use self::outcome::Outcome;
 use self::shared::Shared;
 use crate::carrier::{Address, AddressError, Carrier};
 use crate::machine::client::RequestError;
@@ -140,7 +142,7 @@ impl Client {
         let answer = deadline.limit(Answer::new(shared, call)).await?;
         match answer.map_err(|error| CallError::of(error, timeout))? {
             Outcome::Token(Some(token)) => Ok(token),
-            Outcome::Token(None) | Outcome::Reply(_) => Err(CallError::SignIn),
+            Outcome::Token(None) | Outcome::Reply(_) | Outcome::Unread(_) => Err(CallError::SignIn),
         }
     }
 

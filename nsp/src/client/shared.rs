@@ -5,7 +5,7 @@ use std::time::Instant;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::connector::Settings;
-use super::core::{Activity, Core, Slot};
+use super::core::{Activity, Core};
 use super::error::CallError;
 use super::inbox::Inbox;
 use super::state::{ActivityEnd, ActivityState, ClientState};
@@ -146,7 +146,7 @@ impl Shared {
             }
             match call(machine, key, now) {
                 Ok(call) => {
-                    core.slots.insert(call, Slot::Waiting(waker.cloned()));
+                    core.slots.begin(call, waker.cloned());
                     core.poke(wakes);
                     Begun::Call(call)
                 }
@@ -166,7 +166,7 @@ impl Shared {
             let result = act(machine, now());
             if let Ok(result) = &result {
                 if let Some(call) = slot(result) {
-                    core.slots.insert(call, Slot::Waiting(None));
+                    core.slots.begin(call, None);
                 }
                 core.poke(wakes);
             }

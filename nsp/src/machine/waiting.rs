@@ -1,5 +1,6 @@
 //! What waits for an answer, each until its deadline.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::AT_REST;
@@ -13,7 +14,8 @@ use super::AT_REST;
 #[derive(Debug)]
 pub(super) struct Waiting<T> {
     places: Vec<Place<T>>,
-    free: Vec<u16>,
+    /// The one that was freed first is taken first: whoever looks an answer up by its place has time to do so.
+    free: VecDeque<u16>,
     /// No place has been taken more often than this when it is made.
     taken: u64,
     /// How many have begun.
@@ -38,7 +40,7 @@ pub(super) const ELSEWHERE: u64 = 1 << 63;
 impl<T> Default for Waiting<T> {
     fn default() -> Self {
         let places = Vec::with_capacity(AT_REST);
-        Self { places, free: Vec::new(), taken: 0, begun: 0, earliest: None }
+        Self { places, free: VecDeque::new(), taken: 0, begun: 0, earliest: None }
     }
 }
 
@@ -48,18 +50,18 @@ impl<T> Waiting<T> {
         Self { taken: earlier.most_taken(), ..Self::default() }
     }
 
-    pub(super) const fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Takes a place; `None` when 65,536 are taken.
     #[inline]
     pub(super) fn begin(&mut self, until: Instant, value: T) -> Option<u64> {
-        let index = match self.free.pop() {
+        let index = match self.free.pop_front() {
             Some(index) => index,
             None => {
                 let index = u16::try_from(self.places.len()).ok()?;
@@ -117,7 +119,7 @@ impl<T> Waiting<T> {
     pub(super) fn remove(&mut self, key: u64) -> Option<T> {
         let place = self.places.get_mut(index(key)).filter(|place| place.key == key)?;
         let (_, _, value) = place.held.take()?;
-        self.free.push((key & 0xffff) as u16);
+        self.free.push_back((key & 0xffff) as u16);
         if self.is_empty() {
             self.earliest = None;
         }
@@ -165,6 +167,11 @@ impl<T> Waiting<T> {
     fn most_taken(&self) -> u64 {
         self.places.iter().map(|place| place.key & !0xffff).fold(self.taken, u64::max)
     }
+}
+
+/// The place that a key is of; none if what it is of waits elsewhere.
+pub(super) const fn place(key: u64) -> Option<usize> {
+    if key & ELSEWHERE == 0 { Some(index(key)) } else { None }
 }
 
 const fn index(key: u64) -> usize {

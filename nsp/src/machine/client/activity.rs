@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{ActivityKey, CallKey};
 use crate::machine::numbered::{NameMap, NumberMap};
-use crate::proto::EntityId;
+use crate::proto::{EntityId, cs};
 
 /// One activity.
 #[derive(Debug)]
@@ -25,14 +25,14 @@ pub(super) enum Stage {
     /// VE is out.
     Verifying { entity: EntityId, until: Instant },
     /// It can be used.
-    Open { entity: EntityId },
+    Open { entity: EntityId, calls: cs::Calls },
 }
 
 impl Stage {
     pub(super) const fn entity(&self) -> Option<&EntityId> {
         match self {
             Self::Creating { .. } => None,
-            Self::Verifying { entity, .. } | Self::Open { entity } => Some(entity),
+            Self::Verifying { entity, .. } | Self::Open { entity, .. } => Some(entity),
         }
     }
 
@@ -65,10 +65,11 @@ impl Activities {
         self.by_key.get_mut(&key)
     }
 
-    /// The entity of an activity, once it is open.
-    pub(super) fn open_entity(&self, key: ActivityKey) -> Option<&EntityId> {
+    /// The entity of an activity, once it is open, and how it is called.
+    #[inline]
+    pub(super) fn open(&self, key: ActivityKey) -> Option<(&EntityId, &cs::Calls)> {
         match &self.by_key.get(&key)?.stage {
-            Stage::Open { entity } => Some(entity),
+            Stage::Open { entity, calls } => Some((entity, calls)),
             _ => None,
         }
     }

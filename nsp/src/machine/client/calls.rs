@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{ActivityKey, CallKey, Client, RequestError};
+use crate::machine::link::{ClientLink, SendError};
 use crate::proto::json::Writer;
-use crate::proto::{Data, Digits, EntityId, RawJson, cs};
+use crate::proto::{Data, Digits, EntityId, Leg, RawJson, cs};
+use crate::secure::Random;
 
 /// A call or a send that waits.
 #[derive(Debug)]
@@ -37,7 +39,7 @@ impl Client {
         now: Instant,
     ) -> Result<CallKey, RequestError> {
         let about = 96 + function.len() + data.json_length();
-        self.begin(activity, CallKind::Json, now + timeout, ("SF", about), |writer, entity, id| {
+        self.begin_writing(activity, CallKind::Json, now + timeout, ("SF", about), |writer, entity, id| {
             cs::write_call(writer, entity, function, id, None, &data)
         })
     }
@@ -52,9 +54,15 @@ impl Client {
         now: Instant,
     ) -> Result<CallKey, RequestError> {
         let about = 96 + function.len() + json.len();
-        self.begin(activity, CallKind::Json, now + timeout, ("SF", about), |writer, entity, id| {
-            cs::write_call_of(writer, entity, function, id).literal("d", json);
-            None
+        self.begin(activity, CallKind::Json, now + timeout, |link, random, (entity, calls), id| {
+            if let Some(queue) = link.at_once(about) {
+                queue.append(Leg::Request, |out| calls.write(function, id, json, out));
+                return Ok(());
+            }
+            link.request("SF", about, random, |writer| {
+                cs::write_call_of(writer, entity, function, id).literal("d", json);
+                None
+            })
         })
     }
 
@@ -73,7 +81,7 @@ impl Client {
     ) -> Result<CallKey, RequestError> {
         let about = 96 + function.len() + data.json_length();
         let about = about + meta.as_ref().map_or(0, |meta| meta.as_bytes().len());
-        self.begin(activity, CallKind::Blob, now + timeout, ("BS", about), |writer, entity, id| {
+        self.begin_writing(activity, CallKind::Blob, now + timeout, ("BS", about), |writer, entity, id| {
             cs::write_call(writer, entity, function, id, meta.as_ref(), &data)
         })
     }
@@ -93,7 +101,8 @@ impl Client {
             return Err(RequestError::TooManyCalls { limit: self.config.limits.calls });
         }
         let about = ("SS", 64 + data.json_length());
-        let call = self.begin(activity, CallKind::Send, now + timeout, about, |writer, entity, _| {
+        let until = now + timeout;
+        let call = self.begin_writing(activity, CallKind::Send, until, about, |writer, entity, _| {
             cs::write_send(writer, entity, &data)
         })?;
         if let Some(activity) = self.activities.get_mut(activity) {
@@ -110,10 +119,9 @@ impl Client {
         self.activities.get_mut(activity).is_none_or(|activity| activity.sends.len() < limit)
     }
 
-    /// Begins a call of an activity, if that is open and there is room for one more: an operation of about so many bytes, with what
-    /// `write` writes, which is given the entity and the id, and with the blob that it gives.
-    #[inline]
-    fn begin(
+    /// Begins a call: an operation of about so many bytes, with what `write` writes, which is given the entity and the id, and with the
+    /// blob that it gives.
+    fn begin_writing(
         &mut self,
         activity: ActivityKey,
         kind: CallKind,
@@ -121,17 +129,36 @@ impl Client {
         (operation, about): (&str, usize),
         write: impl FnOnce(&mut Writer, &EntityId, &[u8]) -> Option<Bytes>,
     ) -> Result<CallKey, RequestError> {
+        self.begin(activity, kind, until, |link, random, (entity, _), id| {
+            link.request(operation, about, random, |writer| write(writer, entity, id))
+        })
+    }
+
+    /// Begins a call of an activity, if that is open and there is room for one more, and sends it with `send`, which is given what the activity
+    /// is called and the id.
+    #[inline]
+    fn begin(
+        &mut self,
+        activity: ActivityKey,
+        kind: CallKind,
+        until: Instant,
+        send: impl FnOnce(
+            &mut ClientLink,
+            &mut dyn Random,
+            (&EntityId, &cs::Calls),
+            &[u8],
+        ) -> Result<(), SendError>,
+    ) -> Result<CallKey, RequestError> {
         self.check_alive()?;
         let limit = self.config.limits.calls;
         if self.calls.len() >= limit {
             return Err(RequestError::TooManyCalls { limit });
         }
-        let entity = self.activities.open_entity(activity).ok_or(RequestError::NotOpen)?;
+        let open = self.activities.open(activity).ok_or(RequestError::NotOpen)?;
         let call = self.calls.begin(until, Call { activity, kind });
         let call = call.ok_or(RequestError::TooManyCalls { limit })?;
         let id = Digits::quoted(call);
-        let write = |writer: &mut Writer| write(writer, entity, id.as_bytes());
-        if let Err(error) = self.link.request(operation, about, &mut *self.random, write) {
+        if let Err(error) = send(&mut self.link, &mut *self.random, open, id.as_bytes()) {
             self.calls.remove(call);
             return Err(error.into());
         }
@@ -144,10 +171,28 @@ impl Client {
         let call = returned.number()?;
         let waiting = self.calls.get(call)?;
         let kind = if returned.is_blob { CallKind::Blob } else { CallKind::Json };
-        if waiting.kind != kind || !returned.is_of(self.activities.open_entity(waiting.activity)?) {
+        if waiting.kind != kind || !returned.is_of(self.activities.open(waiting.activity)?.0) {
             return None;
         }
         self.calls.remove(call).map(|_| CallKey(call))
+    }
+
+    /// Takes out the call that an answer is for, if all goes in clear and it is what a function answers when all went well; gives the text of what it
+    /// has returned, if anything, which may yet be no JSON. Otherwise nothing has happened: [`receive`](Self::receive) it.
+    #[inline]
+    pub(crate) fn take_returned<'a>(&mut self, json: &'a [u8]) -> Option<(CallKey, Option<&'a [u8]>)> {
+        if !self.link.is_clear() {
+            return None;
+        }
+        let returning = cs::Returning::of(json)?;
+        let waiting = self.calls.get(returning.number)?;
+        if waiting.kind != CallKind::Json {
+            return None;
+        }
+        let (_, calls) = self.activities.open(waiting.activity)?;
+        let value = returning.to(calls)?;
+        self.calls.remove(returning.number)?;
+        Some((CallKey(returning.number), value))
     }
 
     /// Takes a call out, leaving a gap where its answer is recognised by its place; says whether there was one.

@@ -1,6 +1,6 @@
 //! What a client learns, and why something it wanted did not happen.
 
-use crate::machine::{Ignored, SpError, key};
+use crate::machine::{Ignored, SpError, key, waiting};
 use crate::proto::au::{Notice, Question};
 use crate::proto::{Data, EncodeError, EntityId, Failure, Packet, RawJson};
 use crate::secret::Token;
@@ -13,6 +13,14 @@ key! {
     /// A call, a send, or a request for a token that waits for its answer.
     CallKey
 }
+
+impl CallKey {
+    /// Its place in the slab of the calls; no other call has that as long as this one waits.
+    pub(crate) const fn place(self) -> Option<usize> {
+        waiting::place(self.0)
+    }
+}
+
 key! {
     /// A question of the daemon that waits for its answer.
     QuestionKey

@@ -117,7 +117,8 @@ impl Client {
         match result {
             Ok(()) => {
                 self.timers.clear(until, Due::Activity(key));
-                self.activities.set_stage(key, Stage::Open { entity: entity.clone() });
+                self.activities
+                    .set_stage(key, Stage::Open { calls: cs::Calls::of(&entity), entity: entity.clone() });
                 self.events.push_back(Event::Opened { activity: key, entity });
             }
             Err(failure) => self.open_failed(key, OpenError::Refused(failure)),

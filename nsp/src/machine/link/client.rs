@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::queue::{Queue, packet};
+use super::queue::{self, Queue, packet};
 use super::{Form, Held, SpError, SpMode, admit, is_admitted};
 use crate::machine::{Ignored, Incoming};
 use crate::proto::json::Writer;
@@ -102,6 +102,20 @@ impl ClientLink {
             return Ok(());
         }
         self.send(packet(Leg::Request, operation, about, write), random)
+    }
+
+    /// Where to put a request of CS of about so many bytes, if all goes in clear and none is written otherwise.
+    #[inline]
+    pub(in crate::machine) fn at_once(&mut self, about: usize) -> Option<&mut Queue> {
+        let is_short = about < queue::LARGE;
+        (is_short && matches!((&self.state, self.form), (State::Clear, Form::Binary)))
+            .then_some(&mut self.outgoing)
+    }
+
+    /// Whether all goes in clear, and what was sent has been sent.
+    #[inline]
+    pub(in crate::machine) const fn is_clear(&self) -> bool {
+        matches!(self.state, State::Clear)
     }
 
     /// Whether a packet may be acted upon as it is, without going through [`receive`](Self::receive).

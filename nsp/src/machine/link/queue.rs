@@ -36,7 +36,7 @@ pub(crate) enum Next<'a> {
 }
 
 /// From this many bytes on JSON has memory of its own, in which it stays until it is written to the socket.
-const LARGE: usize = 8 * 1024;
+pub(super) const LARGE: usize = 8 * 1024;
 
 /// What an empty queue keeps, in bytes: enough for what one task has to say in one turn.
 const KEEP: usize = 16 * 1024;
@@ -64,12 +64,7 @@ impl Queue {
         if about >= LARGE {
             return self.push(Outgoing::Packet(packet(leg, operation, about, write)));
         }
-        if self.items.is_empty() {
-            self.text.clear();
-            self.text.shrink_to(KEEP);
-            self.taken = 0;
-        }
-        let from = self.text.len();
+        let from = self.begin();
         let mut writer = Writer::operation_in(std::mem::take(&mut self.text), operation, about);
         let blob = write(&mut writer);
         self.text = writer.finish_in();
@@ -80,6 +75,25 @@ impl Queue {
             return self.push(Outgoing::Packet(Packet::new(Method::Cs, leg, payload)));
         }
         self.items.push_back(Item::Short { leg, length: self.text.len() - from });
+    }
+
+    /// Adds a packet of CS in clear, less than [`LARGE`], whose JSON `write` appends.
+    #[inline]
+    pub(in crate::machine) fn append(&mut self, leg: Leg, write: impl FnOnce(&mut Vec<u8>)) {
+        let from = self.begin();
+        write(&mut self.text);
+        self.items.push_back(Item::Short { leg, length: self.text.len() - from });
+    }
+
+    /// Where the next one begins.
+    #[inline]
+    fn begin(&mut self) -> usize {
+        if self.items.is_empty() {
+            self.text.clear();
+            self.text.shrink_to(KEEP);
+            self.taken = 0;
+        }
+        self.text.len()
     }
 
     #[inline]
