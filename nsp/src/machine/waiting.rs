@@ -80,12 +80,12 @@ impl<T> Waiting<T> {
     /// A key that nobody else gets, for what may have to wait: then it is [held](Self::hold) under it before the next one asks for anything here.
     #[inline]
     pub(super) fn reserve(&mut self) -> Option<u64> {
-        let index = match self.free.last() {
+        let index = match self.free.front() {
             Some(index) => *index,
             None => {
                 let index = u16::try_from(self.places.len()).ok()?;
                 self.places.push(Place { key: self.taken | u64::from(index), held: None });
-                self.free.push(index);
+                self.free.push_back(index);
                 index
             }
         };
@@ -99,9 +99,9 @@ impl<T> Waiting<T> {
         let Some(place) = self.places.get_mut(index(key)) else { return };
         if place.key == key
             && place.held.is_none()
-            && self.free.last().is_some_and(|free| usize::from(*free) == index(key))
+            && self.free.front().is_some_and(|free| usize::from(*free) == index(key))
         {
-            self.free.pop();
+            self.free.pop_front();
             place.held = Some((until, self.begun, value));
             self.begun += 1;
             self.earliest = Some(self.earliest.map_or(until, |earliest| earliest.min(until)));
@@ -210,13 +210,12 @@ mod tests {
         assert!(unused != held && waiting.is_empty());
         waiting.hold(held, epoch(), 'a');
         assert_eq!((waiting.get(unused), waiting.get(held), waiting.len()), (None, Some(&'a'), 1));
-        let begun = waiting.begin(epoch(), 'b').unwrap();
         let later = waiting.reserve().unwrap();
-        assert_eq!(waiting.remove(held), Some('a'));
-        waiting.hold(later, epoch(), 'c'); // it is not the last place any more
-        assert_eq!((waiting.get(begun), waiting.len(), waiting.next()), (Some(&'b'), 1, Some(epoch())));
+        let begun = waiting.begin(epoch(), 'b').unwrap();
+        waiting.hold(later, epoch(), 'c'); // its place was taken meanwhile
         assert!([unused, held, begun].iter().all(|key| later != *key));
-        assert_eq!(waiting.remove_all(|_| true), [(begun, 'b')]);
+        assert_eq!((waiting.get(later), waiting.len(), waiting.next()), (None, 2, Some(epoch())));
+        assert_eq!((waiting.remove(held), waiting.remove(begun)), (Some('a'), Some('b')));
     }
 
     #[test]

@@ -220,7 +220,7 @@ impl Daemon {
     }
 
     #[inline]
-    pub(super) const fn has_room(&self, bytes: usize) -> bool {
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
         let limits = &self.config.limits;
         self.requests.len() < limits.requests && self.request_bytes + bytes <= limits.request_bytes
     }
