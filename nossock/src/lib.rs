@@ -25,6 +25,8 @@ pub use router::{HandlerError, Router};
 pub use seldom::Seldom;
 pub use server::{BindError, Drained, Server, ServerBuilder};
 pub use session::{CloseReason, Reject};
+#[doc(hidden)] // as they do
+pub use socket::slot;
 pub use socket::{
     AnswerError, EncodedMessage, FromMessage, Incoming, IntoAnswer, IntoOutcome, Json, Message,
     MessageHandler, Messages, Peer, Permit, Raw, RecvError, Refused, RequestError, RequestHandler, Responder,

@@ -26,7 +26,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use nsp::daemon::{Call, Demand, Entity, Fail, FromCall, ProveError};
+use nsp::daemon::{Arriving, Call, Demand, Entity, Fail, FromCall, ProveError};
 
 /// The user that the entity speaks for, who has proved to be that; of a trusted daemon, the one that it names.
 ///
@@ -54,6 +54,12 @@ impl fmt::Display for Owner {
 impl<S: Sync> FromCall<S> for Owner {
     async fn from_call(call: &Call, _: &S) -> Result<Self, Fail> {
         prove(call, Demand::Token).await.map(Self)
+    }
+
+    const AT_ONCE: bool = true;
+
+    fn at_once(call: Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
+        prove_now(call, Demand::Token).map(|user| Ok(Self(user)))
     }
 }
 
@@ -83,6 +89,12 @@ impl<S: Sync> FromCall<S> for Superuser {
     async fn from_call(call: &Call, _: &S) -> Result<Self, Fail> {
         prove(call, Demand::Superuser).await.map(Self)
     }
+
+    const AT_ONCE: bool = true;
+
+    fn at_once(call: Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
+        prove_now(call, Demand::Superuser).map(|user| Ok(Self(user)))
+    }
 }
 
 /// Who it is, for whoever has proved it.
@@ -96,6 +108,11 @@ async fn prove(call: &Call, demand: Demand) -> Result<Arc<str>, Fail> {
     Ok(owner.ok_or(ProveError::NoOwner)?.unproved().into())
 }
 
+/// Who it is, if that is known already.
+fn prove_now(call: Arriving<'_>, demand: Demand) -> Option<Arc<str>> {
+    call.entity().prove_now(demand)?.user.map(Into::into)
+}
+
 /// Another service of the same daemon that calls [for itself](Entity::calling_service): not one that says so, but one that the daemon has connected.
 ///
 /// Refuses everybody else with `forbidden`, superusers included. Which service may is for the policy to say, or for the function, by the name.
@@ -103,6 +120,10 @@ async fn prove(call: &Call, demand: Demand) -> Result<Arc<str>, Fail> {
 pub struct CallingService(Box<str>);
 
 impl CallingService {
+    fn of(entity: &Entity) -> Result<Self, Fail> {
+        entity.calling_service().map(|service| Self(service.into())).ok_or_else(Fail::forbidden)
+    }
+
     /// The name of the service.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -119,7 +140,13 @@ impl fmt::Display for CallingService {
 
 impl<S: Sync> FromCall<S> for CallingService {
     async fn from_call(call: &Call, _: &S) -> Result<Self, Fail> {
-        call.entity().calling_service().map(|service| Self(service.into())).ok_or_else(Fail::forbidden)
+        Self::of(call.entity())
+    }
+
+    const AT_ONCE: bool = true;
+
+    fn at_once(call: Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
+        Some(Self::of(call.entity()))
     }
 }
 
@@ -153,9 +180,20 @@ impl<G: Group> fmt::Debug for Member<G> {
 
 impl<G: Group, S: Sync> FromCall<S> for Member<G> {
     async fn from_call(call: &Call, _: &S) -> Result<Self, Fail> {
-        let entity = call.entity().clone();
+        Self::of(call.entity())
+    }
+
+    const AT_ONCE: bool = true;
+
+    fn at_once(call: Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
+        Some(Self::of(call.entity()))
+    }
+}
+
+impl<G: Group> Member<G> {
+    fn of(entity: &Entity) -> Result<Self, Fail> {
         if entity.groups().iter().any(|group| group == G::NAME) {
-            Ok(Self { entity, group: PhantomData })
+            Ok(Self { entity: entity.clone(), group: PhantomData })
         } else {
             Err(Fail::forbidden())
         }

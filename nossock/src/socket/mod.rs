@@ -47,7 +47,7 @@ mod receive;
 mod request;
 mod send;
 mod shared;
-mod slot;
+pub mod slot;
 #[cfg(test)]
 mod tests;
 

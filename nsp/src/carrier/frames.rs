@@ -198,6 +198,13 @@ impl<T: Io> Frames<T> {
             if let Some(incoming) = self.decode()? {
                 return Poll::Ready(Ok(incoming));
             }
+            ready!(self.poll_more(cx))?;
+        }
+    }
+
+    /// Reads more.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CarrierEnd>> {
+        loop {
             if self.control && self.transport.poll_flush(cx)?.is_ready() {
                 self.control = false;
                 self.pongs = 0;
@@ -214,6 +221,7 @@ impl<T: Io> Frames<T> {
                     if self.heard_hello.is_some() {
                         self.heard = Instant::now();
                     }
+                    return Poll::Ready(Ok(()));
                 }
                 Poll::Pending => {
                     let input = &self.transport.input;
@@ -253,6 +261,18 @@ impl<T: Io> Carrier for Frames<T> {
             self.end = Some(end.clone());
         }
         Poll::Ready(next)
+    }
+
+    #[inline]
+    fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Part of a message is for `poll_receive` to complete.
+        if !self.decoder.in_frame(&self.transport.input)
+            && self.end.is_none()
+            && let Err(end) = ready!(self.poll_more(cx))
+        {
+            self.end = Some(end);
+        }
+        Poll::Ready(())
     }
 
     #[inline]

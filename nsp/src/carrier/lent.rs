@@ -1,7 +1,7 @@
 use nossock::session::Outbox;
 
 use super::buffers;
-use crate::proto::Leg;
+use crate::proto::{EncodeError, Leg};
 
 /// A packet of CS, JSON alone, where it stands in what has been read; and where one can be written at once.
 ///
@@ -48,9 +48,9 @@ impl<'a> Sheet<'a> {
     /// Completes what was begun.
     ///
     /// # Errors
-    /// With its length in bytes, when that is too large. Then nothing has been written.
+    /// When it is too large. Then nothing has been written.
     #[inline]
-    pub(crate) fn complete(&mut self) -> Result<(), usize> {
+    pub(crate) fn complete(&mut self) -> Result<(), EncodeError> {
         let length = self.json().len();
         match (u32::try_from(length), self.outbox.small().get_mut(self.from + HEAD - 4..self.from + HEAD)) {
             (Ok(bytes), Some(place)) if length <= self.limit => {
@@ -59,7 +59,7 @@ impl<'a> Sheet<'a> {
             }
             _ => {
                 self.discard();
-                Err(length)
+                Err(EncodeError::TooLarge { size: length, limit: self.limit })
             }
         }
     }

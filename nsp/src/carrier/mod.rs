@@ -40,6 +40,7 @@ use crate::proto::{DecodeError, EncodeError, Leg, Method, Packet};
 pub use address::{Address, AddressError, Scheme};
 pub use connect::{ConnectError, ConnectOptions, connect};
 pub use lent::Lent;
+pub(crate) use lent::Sheet;
 pub use limits::Limits;
 pub use listen::{Arriving, HandshakeError, ListenError, ListenOptions, Listener};
 pub use memory::{Memory, memory};
@@ -75,6 +76,12 @@ pub trait Carrier: fmt::Debug + Send + 'static {
     /// # Errors
     /// With why no more will come: the connection is over.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, CarrierEnd>>;
+
+    /// Waits until there is something to be [lent](Self::lend) or [received](Self::poll_receive), which may be the end. A carrier that
+    /// never lends is always ready.
+    fn poll_arrived(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
 
     /// Lends the next message, if it has arrived as a whole and is a packet of CS that is JSON alone, and a carrier can lend it. It stays the next one:
     /// until it is [`taken`](Self::taken), [`poll_receive`](Self::poll_receive) gives it as well.

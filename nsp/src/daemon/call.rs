@@ -94,7 +94,42 @@ pub enum CallKind {
     Close,
 }
 
+/// What is called, and by whom: all that stands before a handler asks for, mostly.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) entity: &'a Entity,
+    pub(crate) kind: CallKind,
+    pub(crate) name: &'a str,
+}
+
+/// A call whose parts are only lent, before it is known whether it has to wait for anything.
+#[doc(hidden)]
+#[derive(Clone, Copy)]
+pub struct Arriving<'a> {
+    pub(crate) target: Target<'a>,
+    /// The argument. That it is JSON has not been checked.
+    pub(crate) data: Option<&'a [u8]>,
+}
+
+impl<'a> Arriving<'a> {
+    /// Whose call it is.
+    #[must_use]
+    pub const fn entity(&self) -> &'a Entity {
+        self.target.entity
+    }
+}
+
+impl std::fmt::Debug for Arriving<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Arriving").field("name", &self.target.name).finish_non_exhaustive()
+    }
+}
+
 impl Call {
+    pub(crate) fn target(&self) -> Target<'_> {
+        Target { entity: &self.entity, kind: self.kind, name: &self.name }
+    }
+
     /// One without argument.
     pub(crate) fn of(entity: &Entity, kind: CallKind) -> Self {
         Self { entity: entity.clone(), kind, name: String::new(), data: Data::None, meta: None }

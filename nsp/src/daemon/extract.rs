@@ -6,6 +6,7 @@ use bytes::Bytes;
 use nossock::Peer;
 use serde::de::DeserializeOwned;
 
+use super::call::Arriving;
 use super::connection::Connection;
 use super::{Call, Emitter, Entity, Fail};
 use crate::carrier::CarrierKind;
@@ -45,6 +46,16 @@ pub trait FromCall<S: Sync>: Sized + Send {
     /// # Errors
     /// With what the caller is to be told.
     fn from_call(call: &Call, state: &S) -> impl Future<Output = Result<Self, Fail>> + Send;
+
+    /// Whether it can take itself out of a call [at once](Self::at_once).
+    #[doc(hidden)]
+    const AT_ONCE: bool = false;
+
+    /// The same where nothing has to be waited for, and no more of the call is looked at than that.
+    #[doc(hidden)]
+    fn at_once(_: Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
+        None
+    }
 }
 
 /// JSON as a `T`: the argument of a function, or data. A missing one is `null`.
@@ -60,10 +71,25 @@ impl<T: DeserializeOwned + Send, S: Sync> FromCall<S> for Json<T> {
             Data::Json(json) => json.as_bytes(),
             Data::Blob(_) => return Err(Fail::bad_argument("this takes JSON, and a blob was sent")),
         };
-        serde_json::from_slice(text)
-            .map(Self)
-            .map_err(|error| Fail::bad_argument(format!("the argument cannot be read: {error}")))
+        read(text)
     }
+
+    const AT_ONCE: bool = true;
+
+    #[inline]
+    fn at_once(call: Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
+        Some(read(call.data.unwrap_or(b"null")))
+    }
+}
+
+#[inline]
+fn read<T: DeserializeOwned>(text: &[u8]) -> Result<Json<T>, Fail> {
+    serde_json::from_slice(text).map(Json).map_err(|error| bad(&error))
+}
+
+#[cold]
+fn bad(error: &serde_json::Error) -> Fail {
+    Fail::bad_argument(format!("the argument cannot be read: {error}"))
 }
 
 /// Bytes as they came, not copied: the argument of a blob function, or data. A small one keeps alive what it was received in.
@@ -110,12 +136,24 @@ impl<S: Sync> FromCall<S> for Entity {
     async fn from_call(call: &Call, _: &S) -> Result<Self, Fail> {
         Ok(call.entity().clone())
     }
+
+    const AT_ONCE: bool = true;
+
+    fn at_once(call: Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
+        Some(Ok(call.target.entity.clone()))
+    }
 }
 
 /// The way to all entities of the service.
 impl<S: Sync> FromCall<S> for Emitter {
     async fn from_call(call: &Call, _: &S) -> Result<Self, Fail> {
         Ok(call.entity().emitter())
+    }
+
+    const AT_ONCE: bool = true;
+
+    fn at_once(call: Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
+        Some(Ok(call.target.entity.emitter()))
     }
 }
 
@@ -127,6 +165,12 @@ pub struct State<S>(pub S);
 impl<S: Clone + Send + Sync> FromCall<S> for State<S> {
     async fn from_call(_: &Call, state: &S) -> Result<Self, Fail> {
         Ok(Self(state.clone()))
+    }
+
+    const AT_ONCE: bool = true;
+
+    fn at_once(_: Arriving<'_>, state: &S) -> Option<Result<Self, Fail>> {
+        Some(Ok(Self(state.clone())))
     }
 }
 
@@ -161,5 +205,11 @@ impl Caller {
 impl<S: Sync> FromCall<S> for Caller {
     async fn from_call(call: &Call, _: &S) -> Result<Self, Fail> {
         Ok(call.entity().caller())
+    }
+
+    const AT_ONCE: bool = true;
+
+    fn at_once(call: Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
+        Some(Ok(call.target.entity.caller()))
     }
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::call::{Call, CallKind};
+use super::call::{Call, CallKind, Target};
 use super::entity::{ClaimedOwner, Entity};
 use super::fail::{Fail, code};
 use super::proof::Standing;
+use super::shared::Shared;
 use crate::authority::{Access, Action, Answer, Authority, Permission, Shows};
 use crate::machine::check::Demand;
 use crate::machine::daemon::Gift;
@@ -22,9 +23,16 @@ pub(crate) struct Guard {
 pub(crate) struct Shown(Option<Arc<dyn Shows>>);
 
 impl Shown {
+    /// All of it.
+    pub(crate) const ALL: Self = Self(None);
+
+    pub(crate) const fn is_all(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// What is said about a blob is filtered as an answer is; the blob itself is shown whole.
-    pub(crate) fn apply(self, Gift { meta, data }: Gift) -> Gift {
-        let Some(shows) = self.0 else { return Gift { meta, data } };
+    pub(crate) fn apply(&self, Gift { meta, data }: Gift) -> Gift {
+        let Some(shows) = &self.0 else { return Gift { meta, data } };
         let data = match data {
             Data::Json(json) => Data::Json(shows.show(json)),
             other => other,
@@ -47,9 +55,18 @@ impl Guard {
         Self { demand: Some(demand), ..self }
     }
 
+    const fn is_open(&self) -> bool {
+        self.action.is_none() && self.demand.is_none()
+    }
+
     /// Lets a call pass, or says why not.
     pub(crate) async fn admit(&self, call: &Call) -> Result<Shown, Fail> {
-        let shown = match self.admit_now(call) {
+        let now = match call.entity.daemon() {
+            _ if self.is_open() => Some(Ok(Shown::ALL)),
+            Some(daemon) => self.admit_now(&daemon, call.target()),
+            None => Some(Err(gone())),
+        };
+        let shown = match now {
             Some(shown) => shown?,
             // Boxed: it is large, and seldom needed.
             None => Box::pin(self.admit_later(call)).await?,
@@ -59,28 +76,28 @@ impl Guard {
     }
 
     /// What can be said without waiting for anybody; `None` when that is not enough.
-    fn admit_now(&self, call: &Call) -> Option<Result<Shown, Fail>> {
-        if self.action.is_none() && self.demand.is_none() {
-            return Some(Ok(Shown(None)));
+    #[inline]
+    pub(crate) fn admit_now(&self, daemon: &Shared, target: Target<'_>) -> Option<Result<Shown, Fail>> {
+        if self.is_open() {
+            return Some(Ok(Shown::ALL));
         }
-        let Some(daemon) = call.entity.daemon() else { return Some(Err(gone())) };
-        let standing = call.entity.standing(&daemon);
+        let standing = target.entity.standing(daemon);
         let shows = |demand| matches!(&standing, Standing::Proved(proof) if proof.shows(demand));
         if !self.demand.is_none_or(shows) {
             return None;
         }
-        let Some(action) = self.action else { return Some(Ok(Shown(None))) };
-        let (user, is_stale) = match known_user(&call.entity, &standing) {
+        let Some(action) = self.action else { return Some(Ok(Shown::ALL)) };
+        let (user, is_stale) = match known_user(target.entity, &standing) {
             Ok(user) => (user, false),
             // It was proved, and too long ago. What anybody may needs no proof, so nobody is asked for one.
             Err(Stale) => (None, true),
         };
-        let permission = permission_now(&*daemon.authority, call, action, user)?;
+        let permission = permission_now(&*daemon.authority, target, action, user)?;
         match permission {
-            Permission::Granted { shows: None } => Some(Ok(Shown(None))),
+            Permission::Granted { shows: None } => Some(Ok(Shown::ALL)),
             _ if is_stale => None,
             Permission::Granted { shows } => Some(Ok(Shown(shows))),
-            Permission::Denied if user.is_none() && call.entity.claimed_owner().is_some() => None,
+            Permission::Denied if user.is_none() && target.entity.claimed_owner().is_some() => None,
             Permission::Denied => Some(Err(Fail::forbidden())),
         }
     }
@@ -90,7 +107,7 @@ impl Guard {
         if let Some(demand) = self.demand {
             call.entity.prove(demand).await?;
         }
-        let Some(action) = self.action else { return Ok(Shown(None)) };
+        let Some(action) = self.action else { return Ok(Shown::ALL) };
         let standing = call.entity.standing(&daemon);
         let proved;
         let user = match known_user(&call.entity, &standing) {
@@ -121,16 +138,16 @@ impl Guard {
 /// What the authority says at once; `None` when it does not, or when it depends on the owner.
 fn permission_now(
     authority: &dyn Authority,
-    call: &Call,
+    target: Target<'_>,
     action: Action,
     user: Option<&str>,
 ) -> Option<Permission> {
-    let access = access(call, action, user);
+    let access = access(target, action, user);
     let permission = |access: &Access<'_>| match authority.permits(access) {
         Answer::Now(permission) => permission,
         Answer::Later(_) => None,
     };
-    if call.entity.0.service.owners(call).is_none() {
+    if target.entity.0.service.owners(target).is_none() {
         return permission(&access);
     }
     let (theirs, ours) = (access.owner(NOBODY), user.map(|user| access.owner(user)));
@@ -147,8 +164,8 @@ async fn ask(
     action: Action,
     user: Option<&str>,
 ) -> Result<Permission, Fail> {
-    let access = access(call, action, user);
-    let Some(owners) = call.entity.0.service.owners(call) else {
+    let access = access(call.target(), action, user);
+    let Some(owners) = call.entity.0.service.owners(call.target()) else {
         return Ok(authority.permits(&access).await);
     };
     let theirs = authority.permits(&access.owner(NOBODY)).await;
@@ -175,13 +192,13 @@ fn settled(ours: Permission, theirs: Permission) -> Result<Permission, (Permissi
     }
 }
 
-fn access<'a>(call: &'a Call, action: Action, user: Option<&'a str>) -> Access<'a> {
-    let mut access = Access::new(user, action, call.service());
-    if let Some(service) = call.entity.calling_service() {
+fn access<'a>(target: Target<'a>, action: Action, user: Option<&'a str>) -> Access<'a> {
+    let mut access = Access::new(user, action, target.entity.service());
+    if let Some(service) = target.entity.calling_service() {
         access = access.calling_service(service);
     }
-    match call.kind {
-        CallKind::Function | CallKind::BlobFunction => access.name(&call.name),
+    match target.kind {
+        CallKind::Function | CallKind::BlobFunction => access.name(target.name),
         _ => access,
     }
 }

@@ -45,6 +45,7 @@ mod extract;
 mod fail;
 mod guard;
 mod handler;
+mod here;
 mod limits;
 mod listen;
 pub mod manifest;
@@ -59,6 +60,8 @@ mod tests;
 mod view;
 
 pub use builder::{BindError, Daemon, DaemonBuilder, Drained};
+#[doc(hidden)] // in the signatures of traits that are implemented here
+pub use call::Arriving;
 pub use call::{Call, CallKind, in_this_call};
 pub use connection::{EndReason, WeakUse};
 pub use custom::CustomCall;
@@ -68,6 +71,8 @@ pub use entity::{ClaimedOwner, Entity, JoinError, User};
 pub use extract::{Blob, Caller, FromCall, Json, Meta, State};
 pub use fail::{Fail, code};
 pub use handler::{Function, Hook, IntoGift, IntoOutcome};
+#[doc(hidden)] // as `Arriving`
+pub use here::Here;
 pub use limits::Limits;
 pub use listen::Listen;
 pub use manifest::{FunctionManifest, Manifest};

@@ -8,7 +8,7 @@ use futures_core::future::BoxFuture;
 use super::call::Call;
 use super::extract::FromCall;
 use super::fail::Fail;
-use super::handler::handlers;
+use super::handler::{each_number, handler};
 
 /// An async function that tells whose the thing is that a call is about.
 ///
@@ -48,7 +48,7 @@ impl IntoOwner for Result<Option<String>, Fail> {
     }
 }
 
-handlers!(OwnerOf: IntoOwner::into_owner -> Option<String>);
+each_number!(handler OwnerOf: IntoOwner::into_owner -> Option<String>);
 
 /// One with its types forgotten.
 pub(crate) trait Owners: Send + Sync {

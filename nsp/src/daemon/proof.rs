@@ -134,7 +134,9 @@ impl Entity {
     }
 
     /// What can be said without asking anybody.
-    pub(crate) fn prove_now(&self, demand: Demand) -> Option<Passed> {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn prove_now(&self, demand: Demand) -> Option<Passed> {
         let Standing::Proved(remembered) = self.standing(&*self.daemon()?) else { return None };
         remembered.shows(demand).then(|| Passed { user: Some(remembered.user.clone()) })
     }

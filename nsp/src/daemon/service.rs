@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::call::{Call, CallKind};
+use super::call::{Call, CallKind, Target};
 use super::emit::Emitter;
 use super::fail::Fail;
 use super::guard::Guard;
@@ -285,11 +285,18 @@ impl Runtime {
         self.offered(kind, name).map(|offered| &offered.endpoint)
     }
 
+    /// The function of that name, if its argument is nobody's business but its own.
+    #[inline]
+    pub(crate) fn find_here(&self, name: &str) -> Option<&Arc<dyn Endpoint>> {
+        self.functions.get(name).filter(|offered| offered.shape.is_none()).map(|offered| &offered.endpoint)
+    }
+
     /// Who tells whose the thing is that a call is about.
-    pub(crate) fn owners(&self, call: &Call) -> Option<&dyn Owners> {
-        match call.kind {
+    pub(crate) fn owners(&self, target: Target<'_>) -> Option<&dyn Owners> {
+        match target.kind {
+            _ if self.owners.is_empty() => None,
             CallKind::Function | CallKind::BlobFunction => {
-                self.owners.get(&*call.name).map(|owners| &**owners)
+                self.owners.get(target.name).map(|owners| &**owners)
             }
             _ => None,
         }

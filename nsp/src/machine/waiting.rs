@@ -77,6 +77,37 @@ impl<T> Waiting<T> {
         Some(place.key)
     }
 
+    /// A key that nobody else gets, for what may have to wait: then it is [held](Self::hold) under it before the next one asks for anything here.
+    #[inline]
+    pub(super) fn reserve(&mut self) -> Option<u64> {
+        let index = match self.free.front() {
+            Some(index) => *index,
+            None => {
+                let index = u16::try_from(self.places.len()).ok()?;
+                self.places.push(Place { key: self.taken | u64::from(index), held: None });
+                self.free.push_back(index);
+                index
+            }
+        };
+        let place = self.places.get_mut(usize::from(index))?;
+        place.key += TAKEN_ONCE;
+        Some(place.key)
+    }
+
+    /// Takes the place for which a key was reserved last.
+    pub(super) fn hold(&mut self, key: u64, until: Instant, value: T) {
+        let Some(place) = self.places.get_mut(index(key)) else { return };
+        if place.key == key
+            && place.held.is_none()
+            && self.free.front().is_some_and(|free| usize::from(*free) == index(key))
+        {
+            self.free.pop_front();
+            place.held = Some((until, self.begun, value));
+            self.begun += 1;
+            self.earliest = Some(self.earliest.map_or(until, |earliest| earliest.min(until)));
+        }
+    }
+
     #[inline]
     pub(super) fn get(&self, key: u64) -> Option<&T> {
         let place = self.places.get(index(key)).filter(|place| place.key == key)?;
@@ -169,6 +200,22 @@ mod tests {
         assert_eq!(waiting.remove(second), Some('b'));
         waiting.shrink();
         assert!(waiting.places.capacity() == AT_REST && waiting.begin(epoch(), 'd').unwrap() > second);
+    }
+
+    #[test]
+    fn reserved_key_is_nobody_elses_whether_it_is_used_or_not() {
+        let mut waiting = Waiting::default();
+        let unused = waiting.reserve().unwrap();
+        let held = waiting.reserve().unwrap();
+        assert!(unused != held && waiting.is_empty());
+        waiting.hold(held, epoch(), 'a');
+        assert_eq!((waiting.get(unused), waiting.get(held), waiting.len()), (None, Some(&'a'), 1));
+        let later = waiting.reserve().unwrap();
+        let begun = waiting.begin(epoch(), 'b').unwrap();
+        waiting.hold(later, epoch(), 'c'); // its place was taken meanwhile
+        assert!([unused, held, begun].iter().all(|key| later != *key));
+        assert_eq!((waiting.get(later), waiting.len(), waiting.next()), (None, 2, Some(epoch())));
+        assert_eq!((waiting.remove(held), waiting.remove(begun)), (Some('a'), Some('b')));
     }
 
     #[test]

@@ -19,9 +19,11 @@
 mod answer;
 mod function;
 mod request;
+mod usual;
 
 pub use answer::Answer;
 pub(crate) use answer::{Returned, write_return};
 pub(crate) use function::{Calls, Returning};
 pub use request::{Create, Mode, Request};
 pub(crate) use request::{write_call, write_call_of, write_send};
+pub(crate) use usual::UsualCall;

@@ -13,6 +13,7 @@ mod proofs;
 mod raw;
 mod rows;
 mod services;
+mod short_way;
 mod slow;
 mod sockets;
 #[allow(dead_code, reason = "each story uses its own part of it")]

@@ -18,7 +18,7 @@ use crate::daemon::custom::{self, CustomCall};
 use crate::daemon::entity::Entity;
 use crate::daemon::extract::Caller;
 use crate::daemon::fail::{Fail, code};
-use crate::daemon::handler::{CallFuture, Endpoint, FutureSlot};
+use crate::daemon::handler::{CallFuture, CallSlot, Endpoint};
 use crate::daemon::outbox::Made;
 use crate::daemon::service::Runtime;
 use crate::daemon::shared::Totals;
@@ -29,9 +29,9 @@ use crate::secret::{Password, Token};
 
 /// An entity of this connection.
 pub(super) struct Member {
-    entity: Entity,
+    pub(super) entity: Entity,
     /// Its service has let it in, and is to say goodbye.
-    is_accepted: bool,
+    pub(super) is_accepted: bool,
     /// The service's work on data, when it waits for something.
     data_task: Option<AbortHandle>,
     /// Data that waits for it.
@@ -176,7 +176,7 @@ impl Driver {
     }
 
     /// Answers a call. If nothing waits to leave before, the answer goes to the carrier at once.
-    fn give(&mut self, key: RequestKey, result: Result<Gift, Box<Failure>>) {
+    pub(super) fn give(&mut self, key: RequestKey, result: Result<Gift, Box<Failure>>) {
         let mut core = self.connection.lock();
         core.machine.give(key, result);
         if core.outbox.is_empty() {
@@ -189,7 +189,7 @@ impl Driver {
         core.collect(Made::Answer);
     }
 
-    fn spawn(
+    pub(super) fn spawn(
         &mut self,
         service: Arc<Runtime>,
         endpoint: Arc<dyn Endpoint>,
@@ -278,6 +278,7 @@ impl Driver {
     /// An entity is gone. Its service says goodbye if it has let it in.
     pub(super) fn take_leave(&mut self, entity: &EntityId) {
         let Some(member) = self.members.remove(entity) else { return };
+        self.latest = None;
         self.may_be_idle = true;
         let Member { entity, is_accepted, data, data_task } = member;
         self.data_bytes -= data.iter().flat_map(|waiting| waiting.iter()).map(cost).sum::<usize>();
@@ -293,7 +294,7 @@ impl Driver {
         }
         let service = Arc::clone(&entity.0.service);
         let Some(on_close) = service.on_close.clone().filter(|_| is_accepted) else { return };
-        let mut slot = FutureSlot::default();
+        let mut slot = CallSlot::default();
         Arc::clone(&on_close).start(Call::of(&entity, CallKind::Close), &mut slot);
         let Some(future) = slot.0 else { return };
         let reply = Reply::new(&self.connection, &self.shared, service, on_close, Finish::Leave);

@@ -133,7 +133,7 @@ pub(super) fn told(
         if bytes <= limit {
             return Ok(gift);
         }
-        Err(Fail::new(code::TOO_LARGE, format!("Error: the result has {bytes} bytes, the limit is {limit}")))
+        Err(too_large(bytes, limit))
     });
     result.map_err(|fail| {
         if matches!(finish, Finish::Give { .. }) {
@@ -141,6 +141,12 @@ pub(super) fn told(
         }
         fail.tell(&service.name, endpoint.name())
     })
+}
+
+/// A result is larger than one message may be.
+#[cold]
+pub(super) fn too_large(bytes: usize, limit: usize) -> Fail {
+    Fail::new(code::TOO_LARGE, format!("Error: the result has {bytes} bytes, the limit is {limit}"))
 }
 
 /// What a panic comes to. What it said is for the log: it may be anything.

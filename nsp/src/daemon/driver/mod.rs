@@ -20,6 +20,7 @@ mod commands;
 mod dispatch;
 mod finish;
 mod revoked;
+mod serve;
 
 use std::future::{Future as _, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,13 +29,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
+use nossock::slot::FutureSlot;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Sleep;
 
 use self::dispatch::Member;
 use self::finish::{panicked, unsent};
 use super::connection::{Connection, EndReason, WeakUse, now};
-use super::handler::FutureSlot;
+use super::entity::Entity;
+use super::handler::CallSlot;
 use super::seats::Seat;
 use super::service::Runtime;
 use super::shared::{Closed, Shared, Totals};
@@ -64,7 +67,11 @@ pub(crate) struct Driver {
     data_running: usize,
     /// Bytes of data that wait for a service.
     data_bytes: usize,
-    slot: FutureSlot,
+    slot: CallSlot,
+    /// The same for calls that are served the short way.
+    place: FutureSlot,
+    /// The entity that was served the short way last.
+    latest: Option<Entity>,
     timer: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
     now: Instant,
@@ -162,7 +169,9 @@ impl Driver {
             customs: JoinSet::new(),
             data_running: 0,
             data_bytes: 0,
-            slot: FutureSlot::default(),
+            slot: CallSlot::default(),
+            place: FutureSlot::new(),
+            latest: None,
             timer: None,
             armed: None,
             now,
@@ -218,7 +227,9 @@ impl Driver {
             if std::mem::take(&mut self.may_be_idle) {
                 self.running.shrink_to_fit();
             }
-            self.slot.0 = None; // an idle connection holds no memory for calls
+            // An idle connection holds no memory for calls.
+            self.slot.0 = None;
+            self.place = FutureSlot::new();
             return Poll::Pending;
         }
     }
@@ -230,20 +241,7 @@ impl Driver {
                 self.obey(command, cx);
             }
             self.handle_timeout(cx);
-            let mut is_all_read = false;
-            while *budget > 0 && self.listens() && !self.is_held_back() {
-                match self.carrier.poll_receive(cx) {
-                    Poll::Pending => {
-                        is_all_read = true;
-                        break;
-                    }
-                    Poll::Ready(Ok(incoming)) => {
-                        *budget -= 1;
-                        self.receive(incoming, cx);
-                    }
-                    Poll::Ready(Err(end)) => return Err(end.into()),
-                }
-            }
+            let is_all_read = self.receive_all(cx, budget)?;
             if !is_all_read && *budget > 0 && self.is_held_back() {
                 self.carrier.hold();
             }
@@ -256,20 +254,20 @@ impl Driver {
         }
     }
 
-    const fn listens(&self) -> bool {
+    pub(super) const fn listens(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::Draining { .. })
     }
 
     /// Whether so much waits already that nothing more is read: answers that the peer does not take, or data for its services. While the
     /// client is asked something, its answer has to get through behind the data.
-    fn is_held_back(&self) -> bool {
+    pub(super) fn is_held_back(&self) -> bool {
         let limits = &self.shared.limits;
         let core = self.connection.lock();
         core.outbox.answer_bytes() + self.carrier.queued() > limits.answers
             || self.data_bytes > limits.data_queue * if core.questions.is_empty() { 1 } else { WHILE_ASKED }
     }
 
-    fn receive(&mut self, incoming: Incoming, cx: &mut Context<'_>) {
+    pub(super) fn receive(&mut self, incoming: Incoming, cx: &mut Context<'_>) {
         let now = self.now;
         let (received, event, is_last) = self.connection.with(|core| {
             let received = core.machine.receive(incoming, now);

@@ -1,6 +1,8 @@
 //! The id of a request, kept for its answer.
 
-use crate::proto::RequestId;
+use bytes::Bytes;
+
+use crate::proto::{RawJson, RequestId};
 
 /// An id that does not keep the message alive in which it came, and needs no memory of its own when it is short, as nearly all are.
 #[derive(Debug)]
@@ -13,15 +15,21 @@ impl KeptId {
     const SHORT: usize = 22;
 
     pub(super) fn new(id: &RequestId) -> Self {
-        let text = id.as_json().as_bytes();
+        Self::short(id.as_json().as_bytes()).unwrap_or_else(|| Self::Long(id.detached()))
+    }
+
+    /// Keeps the JSON of an id.
+    pub(super) fn of(text: &[u8]) -> Self {
+        Self::short(text).unwrap_or_else(|| {
+            let id = RequestId::new(RawJson::written(Bytes::copy_from_slice(text)));
+            Self::Long(id.unwrap_or_else(RequestId::none))
+        })
+    }
+
+    fn short(text: &[u8]) -> Option<Self> {
         let mut bytes = [0; Self::SHORT];
-        match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
-            (Some(place), Ok(length)) => {
-                place.copy_from_slice(text);
-                Self::Short { bytes, length }
-            }
-            _ => Self::Long(id.detached()),
-        }
+        bytes.get_mut(..text.len())?.copy_from_slice(text);
+        Some(Self::Short { bytes, length: u8::try_from(text.len()).ok()? })
     }
 
     /// The JSON text.
@@ -43,6 +51,7 @@ mod tests {
             let id = RequestId::text(&"x".repeat(length)).unwrap();
             let kept = KeptId::new(&id);
             assert_eq!(kept.as_bytes(), id.as_json().as_bytes());
+            assert_eq!(KeptId::of(id.as_json().as_bytes()).as_bytes(), kept.as_bytes());
             assert_eq!(matches!(kept, KeptId::Short { .. }), length + 2 <= KeptId::SHORT);
         }
     }

@@ -219,10 +219,15 @@ impl Daemon {
         }
     }
 
+    #[inline]
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        let limits = &self.config.limits;
+        self.requests.len() < limits.requests && self.request_bytes + bytes <= limits.request_bytes
+    }
+
     /// Registers a request, if there is room for it.
     fn begin(&mut self, kind: Kind, bytes: usize, now: Instant) -> Option<RequestKey> {
-        let limits = &self.config.limits;
-        if self.requests.len() >= limits.requests || self.request_bytes + bytes > limits.request_bytes {
+        if !self.has_room(bytes) {
             return None;
         }
         let key = self.requests.begin(now + self.config.request_timeout, Request { kind, bytes })?;
@@ -289,6 +294,28 @@ impl Daemon {
 
     pub(super) fn send_packet(&mut self, packet: Packet) -> Result<(), EncodeError> {
         self.link.send(packet, &mut *self.random)
+    }
+}
+
+/// Calls that are read, and mostly answered, elsewhere.
+impl Daemon {
+    /// A key for a call of so many bytes that is read and answered elsewhere; `None` when it has to be [received](Self::receive) like any other message.
+    ///
+    /// If it is not answered at once, it [waits](Self::hold) here under this key.
+    #[inline]
+    pub(crate) fn reserve(&mut self, bytes: usize) -> Option<RequestKey> {
+        let has_room = self.has_room(bytes);
+        if !has_room || !self.events.is_empty() || !self.link.is_plain() {
+            return None;
+        }
+        self.requests.reserve().map(RequestKey)
+    }
+
+    /// Lets a call wait for its answer, under the key that was reserved for it a moment ago.
+    pub(crate) fn hold(&mut self, key: RequestKey, entity: &EntityId, id: &[u8], bytes: usize, now: Instant) {
+        let kind = Kind::Call { entity: entity.clone(), id: KeptId::of(id) };
+        self.requests.hold(key.0, now + self.config.request_timeout, Request { kind, bytes });
+        self.request_bytes += bytes;
     }
 }
 

@@ -90,6 +90,16 @@ impl DaemonLink {
             && is_admitted(packet, &self.methods, Side::Client)
     }
 
+    /// Whether what comes is read as it is, and answered in the same way: in clear, in NSP 0.5, and nothing waits before it.
+    #[inline]
+    pub(in crate::machine) fn is_plain(&self) -> bool {
+        matches!(self.state, State::Clear)
+            && self.form == Form::Binary
+            && self.text.is_none()
+            && self.ready.is_empty()
+            && self.outgoing.len() == 0
+    }
+
     /// Takes what has arrived; what comes of it is for [`next`](Self::next) to tell.
     pub(in crate::machine) fn receive(&mut self, incoming: Incoming, now: Instant) -> Result<(), SpError> {
         if let (Some(dialect), Incoming::Message(message)) = (self.text.take(), &incoming)

@@ -1,0 +1,146 @@
+//! The short way of a call: from where it stands in what was read, through its function, to where its answer leaves from.
+//!
+//! ```text
+//!  read ─▶ entity and function found ─▶ admitted, polled once ─▶ answer written      nothing is moved, and nothing remembered
+//!    │          │                          │            └ waits ─▶ remembered, and a task of its own
+//!    └──────────┴──────────────────────────┴─ anything unusual ─▶ the long way, as if it had never been here
+//! ```
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::finish::{Finish, panicked, told, too_large, unsent};
+use super::{CARRIER_QUEUE, Driver, Phase};
+use crate::carrier::Lent;
+use crate::daemon::call::{Arriving, CallKind, Current, Target};
+use crate::daemon::connection::EndReason;
+use crate::daemon::handler::Handled;
+use crate::daemon::here::Here;
+use crate::daemon::outbox::Made;
+use crate::daemon::shared::Totals;
+use crate::machine::Outgoing;
+use crate::proto::cs::UsualCall;
+use crate::proto::{Leg, Method, Packet};
+
+impl Driver {
+    /// Receives what has arrived, as long as that is wanted; says whether that was all.
+    pub(super) fn receive_all(
+        &mut self,
+        cx: &mut Context<'_>,
+        budget: &mut usize,
+    ) -> Result<bool, EndReason> {
+        while *budget > 0 && self.listens() {
+            let mut served = self.serve(cx);
+            if served != Served::Done && self.is_held_back() {
+                break;
+            }
+            if served == Served::Nothing {
+                if self.carrier.poll_arrived(cx).is_pending() {
+                    return Ok(true);
+                }
+                served = self.serve(cx);
+            }
+            if served != Served::Done {
+                match self.carrier.poll_receive(cx) {
+                    Poll::Pending => return Ok(true),
+                    Poll::Ready(incoming) => self.receive(incoming?, cx),
+                }
+            }
+            *budget -= 1;
+        }
+        Ok(false)
+    }
+
+    /// Serves the message that is to be received next, if it is a call in its usual form whose function can begin here. Otherwise it is as it was.
+    fn serve(&mut self, cx: &mut Context<'_>) -> Served {
+        if !matches!(self.phase, Phase::Open) || self.data_bytes > 0 || self.shared.is_draining() {
+            return Served::Not;
+        }
+        let queued = self.carrier.queued();
+        let Some(Lent { leg, json, sheet }) = self.carrier.lend() else { return Served::Nothing };
+        if leg != Leg::Request {
+            return Served::Not;
+        }
+        let likely = self.latest.as_ref().map_or(&b""[..], |entity| entity.id().as_str().as_bytes());
+        let Some(call) = UsualCall::read(json, likely) else { return Served::Not };
+        if call.entity != likely {
+            let member = std::str::from_utf8(call.entity).ok().and_then(|id| self.members.get(id));
+            let Some(member) = member.filter(|member| member.is_accepted) else { return Served::Not };
+            self.latest = Some(member.entity.clone());
+        }
+        let Some(entity) = &self.latest else { return Served::Not };
+        let service = &entity.0.service;
+        let Some(endpoint) = service.find_here(call.function) else { return Served::Not };
+        let key = {
+            let mut core = self.connection.lock();
+            // What waits already goes first.
+            if !core.outbox.is_empty() || queued > CARRIER_QUEUE.min(self.shared.limits.answers) {
+                return Served::Not;
+            }
+            let Some(key) = core.machine.reserve(json.len()) else { return Served::Not };
+            key
+        };
+        let mut here = Here::new(sheet, entity.id(), call.id);
+        let target = Target { entity, kind: CallKind::Function, name: call.function };
+        let arriving = Arriving { target, data: call.data };
+        let current = Current { connection: self.connection.id, key };
+        let (shared, slot) = (&self.shared, &mut self.place);
+        let handled = catch_unwind(AssertUnwindSafe(|| {
+            Current::poll(Some(current), || endpoint.start_here(shared, arriving, &mut here, slot, cx))
+        }));
+        let handled = handled.unwrap_or_else(|panic| Handled::Given(Box::new(Err(panicked(&*panic)))));
+        let (bytes, limit) = (here.value_len(), shared.limits.largest_body());
+        let mut sheet = here.into_sheet();
+        match handled {
+            Handled::NotHere => return Served::Not,
+            Handled::Answered if bytes <= limit => {
+                let mut core = self.connection.lock();
+                if core.outbox.is_empty() {
+                    if let Err(error) = sheet.complete() {
+                        unsent(self.connection.id, &error);
+                    }
+                } else {
+                    // The function has sent something before it has answered.
+                    let answer = Packet::new(Method::Cs, Leg::Answer, Bytes::copy_from_slice(sheet.json()));
+                    sheet.discard();
+                    core.outbox.push(Outgoing::Packet(answer), Made::Answer);
+                }
+                drop(core);
+                self.carrier.taken();
+            }
+            other => {
+                sheet.discard();
+                let (service, endpoint) = (Arc::clone(service), Arc::clone(endpoint));
+                self.connection.lock().machine.hold(key, entity.id(), call.id, json.len(), self.now);
+                self.carrier.taken();
+                let finish = Finish::Give { key };
+                let result = match other {
+                    Handled::Waits(future) => {
+                        Totals::add(&self.shared.totals.calls);
+                        self.spawn(service, endpoint, finish, future);
+                        return Served::Done;
+                    }
+                    Handled::Given(result) => *result,
+                    Handled::NotHere | Handled::Answered => Err(too_large(bytes, limit)),
+                };
+                let result = told(&self.shared, &service, &*endpoint, &finish, result);
+                self.give(key, result);
+            }
+        }
+        Totals::add(&self.shared.totals.calls);
+        Served::Done
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Served {
+    Done,
+    /// It is for the long way.
+    Not,
+    /// There is nothing in what has been read.
+    Nothing,
+}

@@ -1,0 +1,69 @@
+//! The answer to a call that waited for nothing, written to where it will leave from.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::fail::Fail;
+use super::guard::Shown;
+use crate::carrier::Sheet;
+use crate::proto::EntityId;
+
+/// Where the answer goes.
+#[doc(hidden)]
+pub struct Here<'a> {
+    sheet: Sheet<'a>,
+    entity: &'a EntityId,
+    /// With its quotes.
+    id: &'a [u8],
+    /// What of it the caller gets to see.
+    pub(super) shown: Shown,
+    /// Bytes before the value.
+    before: usize,
+}
+
+impl<'a> Here<'a> {
+    pub(super) const fn new(sheet: Sheet<'a>, entity: &'a EntityId, id: &'a [u8]) -> Self {
+        Self { sheet, entity, id, shown: Shown::ALL, before: 0 }
+    }
+
+    /// Whether the caller gets to see all of a value, so that it can be written as it is.
+    pub(super) const fn shows_all(&self) -> bool {
+        self.shown.is_all()
+    }
+
+    /// Answers with a value.
+    #[inline]
+    pub(super) fn write<T: Serialize>(&mut self, value: &T) -> Result<(), Fail> {
+        let out = self.sheet.begin();
+        let from = out.len();
+        out.reserve(BESIDE + self.id.len() + self.entity.as_str().len());
+        out.extend_from_slice(br#"{"m":"SF","d":{"t":"#);
+        out.extend_from_slice(self.id);
+        out.extend_from_slice(br#","i":""#);
+        out.extend_from_slice(self.entity.as_str().as_bytes());
+        out.extend_from_slice(br#"","s":"OK","d":"#);
+        self.before = out.len() - from;
+        serde_json::to_writer(&mut *out, value)?;
+        out.extend_from_slice(b"}}");
+        Ok(())
+    }
+
+    /// Bytes of the value.
+    pub(super) fn value_len(&mut self) -> usize {
+        self.sheet.json().len().saturating_sub(self.before + 2)
+    }
+
+    pub(super) fn into_sheet(self) -> Sheet<'a> {
+        self.sheet
+    }
+}
+
+/// Bytes that stand beside id, entity and value, and some for a small value.
+const BESIDE: usize = 128;
+
+impl fmt::Debug for Here<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Here").field("entity", self.entity).finish_non_exhaustive()
+    }
+}

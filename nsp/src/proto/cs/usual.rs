@@ -1,0 +1,125 @@
+use crate::proto::RequestId;
+use crate::proto::scan::{is_one, plain};
+
+/// A call of a function, where it stands in the text, in the form in which programs write it:
+///
+/// ```text
+/// {"m":"SF","d":{"i":"_a","n":"Hello","t":"_1","d":{"name":"world"}}}
+///                 entity   function    id       data, perhaps
+/// ```
+///
+/// No blanks, no escapes, keys in the original's order. Nothing else is looked at here, so that this costs next to nothing. Where the argument ends is
+/// certain; whether it is JSON is for who reads it to find out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct UsualCall<'a> {
+    /// Without its quotes, and perhaps not UTF-8.
+    pub(crate) entity: &'a [u8],
+    /// Without its quotes.
+    pub(crate) function: &'a str,
+    /// With its quotes, in ASCII.
+    pub(crate) id: &'a [u8],
+    /// The argument, if there is one.
+    pub(crate) data: Option<&'a [u8]>,
+}
+
+impl<'a> UsualCall<'a> {
+    /// Reads a call of this entity, or of some other. `None` when it is written differently, or is something else.
+    #[inline]
+    pub(crate) fn read(text: &'a [u8], likely: &[u8]) -> Option<Self> {
+        let rest = text.strip_prefix(br#"{"m":"SF","d":{"i":""#)?;
+        let entity = match rest.split_at_checked(likely.len()) {
+            Some((entity, [b'"', ..])) if entity == likely => entity,
+            _ => word(rest)?,
+        };
+        let rest = rest.get(entity.len()..)?.strip_prefix(br#"","n":""#)?;
+        let function = word(rest)?;
+        let rest = rest.get(function.len()..)?.strip_prefix(br#"","t":"#)?;
+        let [b'"', id @ ..] = rest else { return None };
+        let id = rest.get(..word(id)?.len() + 2)?;
+        let data = match rest.get(id.len()..)? {
+            b"}}" => None,
+            [b',', b'"', b'd', b'"', b':', data @ .., b'}', b'}'] if is_one(data) => Some(data),
+            _ => return None,
+        };
+        let function = std::str::from_utf8(function).ok()?;
+        (id.is_ascii() && id.len() <= RequestId::MOST).then_some(Self { entity, function, id, data })
+    }
+}
+
+/// What a string says that has begun, if it ends and holds no escapes.
+#[inline(always)]
+fn word(text: &[u8]) -> Option<&[u8]> {
+    match text.split_at_checked(plain(text))? {
+        (word, [b'"', ..]) => Some(word),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::cs::Request;
+    use crate::proto::{Data, Leg, Method};
+    use crate::testing;
+
+    fn in_words(text: &str, likely: &str) -> Option<[String; 4]> {
+        let call = UsualCall::read(text.as_bytes(), likely.as_bytes())?;
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let data = call.data.map_or("-".into(), text);
+        Some([text(call.entity), call.function.into(), text(call.id), data])
+    }
+
+    #[test]
+    fn calls_of_recordings_are_read_as_they_are_by_the_whole_reader() {
+        let mut seen = 0;
+        for flow in testing::flows() {
+            for packet in testing::packets(&flow, Method::Cs).filter(|p| p.leg == Leg::Request) {
+                let Some(call) = UsualCall::read(&packet.payload.json, b"") else { continue };
+                let Request::Call { entity, function, id, data } = Request::decode(&packet).unwrap() else {
+                    panic!("{packet:?}")
+                };
+                assert_eq!(call.entity, entity.as_str().as_bytes());
+                assert_eq!((call.function, call.id), (&*function, &id.as_json().as_bytes()[..]));
+                let whole = match &data {
+                    Data::Json(json) => Some(&json.as_bytes()[..]),
+                    _ => None,
+                };
+                assert_eq!(call.data, whole);
+                seen += 1;
+            }
+        }
+        assert!(seen > 20, "only {seen}");
+    }
+
+    #[test]
+    fn what_is_written_in_another_way_is_left_to_others() {
+        let usual = r#"{"m":"SF","d":{"i":"_a","n":"f","t":"_1","d":{"x":1}}}"#;
+        let expected = Some(["_a", "f", "\"_1\"", r#"{"x":1}"#].map(String::from));
+        for likely in ["", "_a", "_b", "_a\"", "_abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz"] {
+            assert_eq!(in_words(usual, likely), expected, "{likely}");
+        }
+        let without = r#"{"m":"SF","d":{"i":"_a","n":"f","t":"_1"}}"#;
+        assert_eq!(in_words(without, "_a"), Some(["_a", "f", "\"_1\"", "-"].map(String::from)));
+        for other in [
+            r#" {"m":"SF","d":{"i":"_a","n":"f","t":"_1"}}"#,
+            r#"{"m":"BS","d":{"i":"_a","n":"f","t":"_1"}}"#,
+            r#"{"m":"SF","d":{"n":"f","i":"_a","t":"_1"}}"#,
+            r#"{"m":"SF","d":{"i":"_a","n":"\u0066","t":"_1"}}"#,
+            r#"{"m":"SF","d":{"i":"_a","n":"f","t":1}}"#,
+            r#"{"m":"SF","d":{"i":"_a","n":"f","t":"é"}}"#,
+            r#"{"m":"SF","d":{"i":"_a","n":"f","t":"_1","d":{"x":1}},"i":"_b"}"#,
+            r#"{"m":"SF","d":{"i":"_a","n":"f","t":"_1","d":{"x":1},"i":"_b"}}"#,
+            r#"{"m":"SF","d":{"i":"_a","n":"f","t":"_1","d":{"x":1},"i":{}}}"#,
+            r#"{"m":"SF","d":{"i":"_a","n":"f","t":"_1","d":"x","i":"_b"}}"#,
+            r#"{"m":"SF","d":{"i":"_a","n":"f","t":"_1","d":1,"i":2}}"#,
+            r#"{"m":"SF","d":{"i":"_a","n":"f","t":"_1","d":}}"#,
+            r#"{"m":"SF","d":{"i":"_a","n":"f","t":"_1","d":{"x":1}}"#,
+            r#"{"m":"SF","d":{"i":"_a"#,
+            "",
+        ] {
+            assert_eq!(in_words(other, "_a"), None, "{other}");
+        }
+        let not_text = b"{\"m\":\"SF\",\"d\":{\"i\":\"_a\",\"n\":\"\xff\",\"t\":\"_1\"}}";
+        assert_eq!(UsualCall::read(not_text, b"_a"), None);
+    }
+}
