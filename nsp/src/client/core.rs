@@ -219,7 +219,7 @@ impl Core {
     /// Takes the answer to a call if that is all it is, out of a packet of CS in clear; otherwise nothing has happened.
     ///
     /// Nothing is left of what came before it: whoever is told, is told in order.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_answer(&mut self, json: &[u8], wakes: &mut Vec<Waker>) -> bool {
         let returned = self.machine.as_mut().and_then(|machine| machine.take_returned(json));
         let Some((call, text)) = returned else { return false };

@@ -100,27 +100,37 @@ impl Slots {
     /// Takes what came of a call, with a place for what is short; wakes later if nothing has come.
     #[inline]
     pub(super) fn poll(&mut self, call: CallKey, waker: &Waker, short: &mut Short) -> Poll<Taken> {
+        let place = call.place().and_then(|index| self.places.get_mut(index));
+        if let Some(slot) = place.filter(|slot| slot.call == call && slot.state == State::Short) {
+            *short = slot.short;
+            slot.state = State::Free;
+            self.taken -= 1;
+            return Poll::Ready(Taken::Short);
+        }
+        self.poll_other(call, waker, short)
+    }
+
+    fn poll_other(&mut self, call: CallKey, waker: &Waker, short: &mut Short) -> Poll<Taken> {
         let Some(slot) = self.slot(call) else {
             return Poll::Ready(Taken::Other(Box::new(Err(CallError::Disconnected))));
         };
-        match slot.state {
+        let taken = match slot.state {
             State::Short => {
                 *short = slot.short;
-                self.free(call);
-                Poll::Ready(Taken::Short)
+                Taken::Short
             }
             State::Other => {
-                let other = slot.other.take().unwrap_or_else(|| Box::new(Err(CallError::Disconnected)));
-                self.free(call);
-                Poll::Ready(Taken::Other(other))
+                Taken::Other(slot.other.take().unwrap_or_else(|| Box::new(Err(CallError::Disconnected))))
             }
             State::Waiting | State::Free => {
                 if !slot.waker.as_ref().is_some_and(|waiting| waiting.will_wake(waker)) {
                     slot.waker = Some(waker.clone());
                 }
-                Poll::Pending
+                return Poll::Pending;
             }
-        }
+        };
+        self.free(call);
+        Poll::Ready(taken)
     }
 
     /// Nobody waits for a call any more; says whether it was still to be answered.
@@ -157,7 +167,6 @@ impl Slots {
     }
 
     /// The slot of a call, from which everything has been taken, is not its own any more.
-    #[inline]
     fn free(&mut self, call: CallKey) {
         let place = call.place().and_then(|index| self.places.get_mut(index));
         match place.filter(|slot| slot.call == call && slot.state != State::Free) {

@@ -45,6 +45,7 @@ impl Client {
     }
 
     /// The same with an argument that is only lent.
+    #[inline(always)]
     pub(crate) fn call_lent(
         &mut self,
         activity: ActivityKey,
