@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use nossock::slot::{FutureSlot, Place, poll_place};
 use serde::Serialize;
@@ -269,6 +270,7 @@ pub(crate) trait Endpoint: Send + Sync {
         _call: Arriving<'_>,
         _here: &mut Here<'_>,
         _slot: &mut FutureSlot,
+        _now: Instant,
         _cx: &mut Context<'_>,
     ) -> Handled {
         Handled::NotHere
@@ -341,12 +343,13 @@ where
         call: Arriving<'_>,
         here: &mut Here<'_>,
         slot: &mut FutureSlot,
+        now: Instant,
         cx: &mut Context<'_>,
     ) -> Handled {
         if !H::AT_ONCE {
             return Handled::NotHere;
         }
-        match self.guard.admit_now(daemon, call.target) {
+        match self.guard.admit_now(daemon, call.target, now) {
             Some(Ok(shown)) => here.shown = shown,
             Some(Err(fail)) => return Handled::Given(Box::new(Err(fail))),
             None => return Handled::NotHere,
