@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::lent::Sheet;
 use super::transport::{Io, Room, Transport};
 use super::{Carrier, CarrierEnd, CarrierKind, Farewell, Lent, Limits};
-use crate::machine::{Incoming, Outgoing};
+use crate::machine::{Incoming, Outgoing, Texts};
 use crate::proto::frame::{self, Received, SEALED};
 use crate::proto::{DecodeError, EncodeError, Leg, Method, Packet, Side, packed};
 
@@ -299,6 +299,23 @@ impl<T: Io> Carrier for Frames<T> {
         self.transport.message_is_whole();
     }
 
+    fn lend_each(&mut self, take: &mut dyn FnMut(Leg, &[u8]) -> bool) {
+        if self.end.is_some() {
+            return;
+        }
+        let mut rest: &[u8] = &self.transport.input;
+        while let Some((head, frame)) = self.decoder.peek(rest)
+            && let [b'j', 4, b'C', b'S', b'r', leg @ (b'q' | b's'), _, _, _, _, json @ ..] = frame
+            && take(if *leg == b'q' { Leg::Request } else { Leg::Answer }, json)
+        {
+            rest = rest.get(head.frame_len()..).unwrap_or_default();
+        }
+        self.lent = self.transport.input.len() - rest.len();
+        if self.lent > 0 {
+            self.taken();
+        }
+    }
+
     fn hold(&mut self) {
         self.transport.hold();
     }
@@ -327,6 +344,23 @@ impl<T: Io> Carrier for Frames<T> {
         write_head(out, b'j', [m0, m1, l0, l1], length);
         out.extend_from_slice(json);
         Ok(())
+    }
+
+    fn start_each(&mut self, method: Method, leg: Leg, texts: &[u8]) -> Result<(), EncodeError> {
+        let limit = self.largest_send();
+        let ([m0, m1], [l0, l1]) = (method.letters(), leg.letters());
+        let out = self.transport.output().small();
+        let mut result = Ok(());
+        for json in Texts(texts) {
+            match fits(json.len(), limit) {
+                Ok(length) => {
+                    write_head(out, b'j', [m0, m1, l0, l1], length);
+                    out.extend_from_slice(json);
+                }
+                Err(error) => result = Err(error),
+            }
+        }
+        result
     }
 
     fn queued(&self) -> usize {

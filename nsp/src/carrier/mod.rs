@@ -34,7 +34,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use nossock::Peer;
 
-use crate::machine::{Incoming, Next, Outgoing};
+use crate::machine::{Incoming, Next, Outgoing, Texts};
 use crate::proto::{DecodeError, EncodeError, Leg, Method, Packet};
 
 pub use address::{Address, AddressError, Scheme};
@@ -92,6 +92,13 @@ pub trait Carrier: fmt::Debug + Send + 'static {
     /// The message that was [lent](Self::lend) last is done with.
     fn taken(&mut self) {}
 
+    /// Lends one message after the other, for as long as `take` says that it is done with it.
+    fn lend_each(&mut self, take: &mut dyn FnMut(Leg, &[u8]) -> bool) {
+        while self.lend().is_some_and(|lent| take(lent.leg, lent.json)) {
+            self.taken();
+        }
+    }
+
     /// Nothing is received for a while, of this side's own will: the time of a message that is arriving begins anew when this goes on.
     fn hold(&mut self) {}
 
@@ -107,6 +114,18 @@ pub trait Carrier: fmt::Debug + Send + 'static {
     /// As [`start_send`](Self::start_send).
     fn start_json(&mut self, method: Method, leg: Leg, json: &[u8]) -> Result<(), EncodeError> {
         self.start_send(Outgoing::Packet(Packet::new(method, leg, Bytes::copy_from_slice(json))))
+    }
+
+    /// The same for many of them, each behind its length in four bytes, the lowest first. Those that do not fit are left out.
+    ///
+    /// # Errors
+    /// As [`start_send`](Self::start_send), of the last one that was left out.
+    fn start_each(&mut self, method: Method, leg: Leg, texts: &[u8]) -> Result<(), EncodeError> {
+        let mut result = Ok(());
+        for json in Texts(texts) {
+            result = self.start_json(method, leg, json).and(result);
+        }
+        result
     }
 
     /// Bytes that are queued and have not left. Who sends is to wait while this is large.

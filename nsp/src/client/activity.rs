@@ -1,6 +1,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,14 +11,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::Alive;
-use super::call::{Answer, Ask, Calling};
+use super::call::{self, Answer, Ask, Calling};
 use super::error::{CallError, OpenError};
 use super::inbox::Wanted;
 use super::outcome::Outcome;
 use super::shared::{Begun, Shared};
 use super::state::{ActivityEnd, ActivityState, ClientState};
 use super::stream::{BlobEvents, DataStream, Events, Happenings, Source};
-use crate::machine::client::{Open, Reply, RequestError};
+use crate::machine::client::{ActivityKey, Open, Reply};
 use crate::proto::{Data, EntityId, RawJson};
 use crate::secret::DaemonKey;
 
@@ -63,6 +64,8 @@ pub(super) struct Handle {
     alive: Arc<Alive>,
     id: u64,
     service: String,
+    /// What the conversation called it when it was last used; 0 before. A key is given once, so one that is not its own any more is nobody's.
+    key: AtomicU64,
 }
 
 impl Handle {
@@ -72,6 +75,15 @@ impl Handle {
 
     pub(super) const fn id(&self) -> u64 {
         self.id
+    }
+
+    #[inline]
+    pub(super) fn key(&self) -> Option<ActivityKey> {
+        Some(self.key.load(Ordering::Relaxed)).filter(|key| *key != 0).map(ActivityKey)
+    }
+
+    pub(super) fn set_key(&self, key: ActivityKey) {
+        self.key.store(key.0, Ordering::Relaxed);
     }
 }
 
@@ -116,7 +128,7 @@ impl Opening {
     pub(super) fn new(alive: Arc<Alive>, service: String) -> Self {
         let id = alive.0.new_activity();
         let open = Open::new(service.clone());
-        Self { handle: Arc::new(Handle { alive, id, service }), open }
+        Self { handle: Arc::new(Handle { alive, id, service, key: AtomicU64::new(0) }), open }
     }
 
     /// Says for whom it is. This is a claim, until the daemon asks the client's [`Credentials`](super::Credentials) for proof.
@@ -221,16 +233,12 @@ impl Activity {
     ///
     /// # Cancel safety
     /// Dropping it gives the call up; once it was polled, the service may do it all the same.
-    pub async fn call<R: DeserializeOwned>(
-        &self,
-        function: &str,
-        argument: &(impl Serialize + ?Sized),
-    ) -> Result<R, CallError> {
-        let begin = |cx: &mut Context<'_>| {
-            let begun = RawJson::lend(argument, |json| Calling::lent(self, function, json, cx));
-            Poll::Ready(begun.map_err(CallError::Argument).flatten())
-        };
-        poll_fn(begin).await?.await?.to()
+    pub fn call<'a, R: DeserializeOwned>(
+        &'a self,
+        function: &'a str,
+        argument: &'a (impl Serialize + ?Sized),
+    ) -> impl Future<Output = Result<R, CallError>> {
+        Calling::new(self, function, argument)
     }
 
     /// Calls a service function with JSON that is written already, and returns what comes as it is: for programs that pass it on.
@@ -292,7 +300,7 @@ impl Activity {
     }
 
     async fn send_data(&self, data: Data) -> Result<(), CallError> {
-        let mut deadline = Deadline { until: None, timeout: self.timeout };
+        let mut deadline = self.deadline();
         let mut sent = self.ask(Ask::Data(data.clone())).await;
         while let Err(CallError::TooMany { .. }) = sent {
             // Those that were given up keep their places until they are acknowledged, or the activity is opened anew.
@@ -323,8 +331,12 @@ impl Activity {
         self.handle.shared()
     }
 
-    pub(super) fn id(&self) -> u64 {
-        self.handle.id
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    pub(super) const fn deadline(&self) -> Deadline {
+        Deadline { until: None, timeout: self.timeout }
     }
 
     pub(super) const fn timeout(&self) -> Duration {
@@ -332,12 +344,12 @@ impl Activity {
     }
 
     async fn ask(&self, ask: Ask<'_>) -> Result<Reply, CallError> {
-        let mut ask = Some(ask);
-        let begin = |cx: &mut Context<'_>| match ask.take() {
-            Some(ask) => Poll::Ready(Calling::begin(self, ask, cx)),
-            None => Poll::Pending,
-        };
-        poll_fn(begin).await?.await?.into_reply()
+        let begun = poll_fn(|cx| Poll::Ready(call::begin(self, &ask, cx))).await?;
+        match begun {
+            Some(answer) => call::outcome(answer.await, self.timeout)?,
+            None => Box::pin(self.call_later(ask, self.deadline())).await?,
+        }
+        .into_reply()
     }
 
     /// Begins a call as soon as there is room for it and the activity is open, and waits for its answer.
@@ -347,18 +359,15 @@ impl Activity {
         mut deadline: Deadline,
     ) -> Result<Outcome, CallError> {
         let (shared, timeout) = (self.shared(), self.timeout);
-        let Ok(_permit) = deadline.limit(shared.permits.acquire()).await? else {
+        let Some(_permit) = deadline.limit(shared.permit()).await? else {
             return Err(not_connected(shared));
         };
-        let (size, mut ask) = (ask.size(), Some(ask));
         let call = loop {
-            let begun = shared.begin(self.id(), size, None, |machine, key, now| match ask.take() {
-                Some(ask) => ask.begin(machine, key, timeout, now),
-                None => Err(RequestError::NotOpen),
-            });
-            let mut state = match begun {
+            let call = |machine: &mut _, key, now| ask.begin(machine, key, timeout, now);
+            let mut state = match shared.begin(&self.handle, ask.size(), None, call) {
                 Begun::Call(call) => break call,
                 Begun::Failed(error) => return Err(*error),
+                Begun::Full => return Err(not_connected(shared)), // it has a permit already
                 Begun::NotYet(state) => *state,
             };
             let usable = state
@@ -372,8 +381,7 @@ impl Activity {
             }
         };
         // The conversation counts from the moment at which the call was begun; who had to wait before has less.
-        let answer = deadline.limit(Answer::new(shared, call)).await?;
-        answer.map_err(|error| CallError::of(error, timeout))
+        call::outcome(deadline.limit(Answer::new(shared, call)).await?, timeout)
     }
 }
 

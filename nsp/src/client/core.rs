@@ -3,11 +3,11 @@ use std::task::Waker;
 use std::time::Instant;
 
 use nossock::Seldom;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, watch};
 
 use super::error::{DownReason, OpenError};
 use super::inbox::{Happening, Inbox};
-use super::outcome::{Outcome, Unread};
+use super::outcome::Outcome;
 use super::shared::now;
 use super::slots::Slots;
 use super::state::{ActivityEnd, ActivityState};
@@ -44,6 +44,10 @@ pub(super) struct Core {
     pub(super) keys: NumberMap<ActivityKey, u64>,
     pub(super) last_activity: u64,
     pub(super) slots: Slots,
+    /// Permits that nobody holds and that are not with the semaphore: to take one here and to give it back costs nothing.
+    pub(super) spare_permits: usize,
+    /// Those who wait for a permit. As long as there are any, all permits go by way of the semaphore, which gives each his turn.
+    pub(super) queueing: usize,
     pub(super) packets: Option<mpsc::Sender<Packet>>,
     pub(super) ignored: u64,
 }
@@ -71,12 +75,33 @@ pub(super) enum Job {
 }
 
 impl Core {
-    /// Something is to be sent: wakes the driver, unless it is awake.
-    pub(super) fn poke(&mut self, wakes: &mut Vec<Waker>) {
+    /// Something is to be sent: gives the driver to wake, unless it is awake.
+    #[inline]
+    #[must_use]
+    pub(super) fn poke(&mut self) -> Option<Waker> {
         self.clean = false;
-        if !std::mem::replace(&mut self.awake, true) {
-            wakes.extend(self.driver.take());
+        if std::mem::replace(&mut self.awake, true) { None } else { self.driver.take() }
+    }
+
+    /// Takes the permit for a call, if there is one and nobody waits for it.
+    #[inline]
+    pub(super) fn take_permit(&mut self, permits: &Semaphore) -> bool {
+        if let Some(left) = self.spare_permits.checked_sub(1) {
+            self.spare_permits = left;
+            return true;
         }
+        permits.try_acquire().map(SemaphorePermit::forget).is_ok()
+    }
+
+    /// The permit of a call that is over; says whether to add it to the semaphore, where somebody waits.
+    #[inline]
+    #[must_use]
+    pub(super) const fn give_back_permit(&mut self) -> bool {
+        if self.queueing > 0 {
+            return true;
+        }
+        self.spare_permits += 1;
+        false
     }
 
     /// The driver goes to sleep; `left` says that everything has left.
@@ -125,7 +150,7 @@ impl Core {
         if let (true, Some(machine)) = (self.slots.give_up(call), &mut self.machine) {
             machine.give_up(call);
             if machine.backlog() > 0 {
-                self.poke(wakes);
+                wakes.extend(self.poke());
             }
         }
     }
@@ -165,7 +190,7 @@ impl Core {
             Ok(key) => {
                 activity.key = Some(key);
                 self.keys.insert(key, id);
-                self.poke(wakes);
+                wakes.extend(self.poke());
             }
             Err(error) => activity.end(ActivityEnd::NotOpened(error.into()), wakes),
         }
@@ -194,11 +219,11 @@ impl Core {
     /// Takes the answer to a call if that is all it is, out of a packet of CS in clear; otherwise nothing has happened.
     ///
     /// Nothing is left of what came before it: whoever is told, is told in order.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_answer(&mut self, json: &[u8], wakes: &mut Vec<Waker>) -> bool {
         let returned = self.machine.as_mut().and_then(|machine| machine.take_returned(json));
         let Some((call, text)) = returned else { return false };
-        wakes.extend(self.slots.finish(call, Ok(Outcome::Unread(Unread::of(text)))));
+        wakes.extend(self.slots.returned(call, text));
         true
     }
 

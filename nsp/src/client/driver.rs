@@ -19,8 +19,8 @@ use crate::carrier::alarm::Alarm;
 use crate::carrier::{self, Carrier, CarrierEnd};
 use crate::machine::client::QuestionKey;
 use crate::machine::{self, Incoming, SpError};
-use crate::proto::Leg;
 use crate::proto::au::Question;
+use crate::proto::{Leg, Method};
 use crate::secret::Proof;
 
 /// Turns after which other tasks get theirs; tokio's own budget is spent sooner, memory has none.
@@ -165,11 +165,12 @@ impl Driver {
     fn receive(&mut self, cx: &mut Context<'_>) -> Result<(bool, Option<CarrierEnd>), DownReason> {
         let mut batch = Batch::default();
         let end = loop {
-            if self.carrier.lend().is_some_and(|lent| lent.leg == Leg::Answer) {
-                self.take_lent(&mut batch)?;
-            }
-            if batch.is_full() {
+            if batch.is_full() || self.carrier.poll_arrived(cx).is_pending() {
                 break None;
+            }
+            let is_answer = self.carrier.lend().is_some_and(|lent| lent.leg == Leg::Answer);
+            if is_answer && self.take_lent(&mut batch)? {
+                continue;
             }
             match self.carrier.poll_receive(cx) {
                 Poll::Ready(Ok(incoming)) => {
@@ -183,20 +184,20 @@ impl Driver {
         Ok((batch.messages > 0, end))
     }
 
-    /// Handles what was received, and the answers that follow it.
-    fn take_lent(&mut self, batch: &mut Batch) -> Result<(), DownReason> {
+    /// Handles what was received, and then the answers that follow it; says whether there were any that could be taken like this.
+    fn take_lent(&mut self, batch: &mut Batch) -> Result<bool, DownReason> {
         let Self { shared, received, jobs, carrier, .. } = self;
         shared.with(|core, wakes| {
             take_received(core, received, jobs, wakes)?;
-            while !batch.is_full()
-                && let Some(lent) = carrier.lend()
-                && lent.leg == Leg::Answer
-                && core.take_answer(lent.json, wakes)
-            {
-                batch.add(lent.json.len());
-                carrier.taken();
-            }
-            Ok(())
+            let before = batch.messages;
+            carrier.lend_each(&mut |leg, json| {
+                let taken = !batch.is_full() && leg == Leg::Answer && core.take_answer(json, wakes);
+                if taken {
+                    batch.add(json.len());
+                }
+                taken
+            });
+            Ok(batch.messages > before)
         })
     }
 
@@ -323,12 +324,17 @@ fn take_received(
 /// Gives the carrier what is to be sent, as long as not too much is queued there; says whether there was anything.
 fn say(machine: &mut machine::Client, carrier: &mut dyn Carrier) -> bool {
     let mut said = false;
-    while carrier.queued() < MOST_QUEUED
-        && let Some(next) = machine.next_outgoing()
-    {
+    while carrier.queued() < MOST_QUEUED {
+        let result = if let Some((leg, texts)) = machine.next_texts() {
+            carrier.start_each(Method::Cs, leg, texts.0)
+        } else if let Some(next) = machine.next_outgoing() {
+            carrier::send(carrier, next)
+        } else {
+            break;
+        };
         said = true;
         // Sizes were looked at before; what is refused here is one answer to the daemon, and it goes without.
-        if let Err(error) = carrier::send(carrier, next) {
+        if let Err(error) = result {
             static TOO_LARGE: Seldom = Seldom::new();
             if let Some(times) = TOO_LARGE.times(now()) {
                 tracing::warn!(%error, times, "a message does not fit the connection");

@@ -2,8 +2,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc, watch};
 
+use super::activity::Handle;
 use super::connector::Settings;
 use super::core::{Activity, Core};
 use super::error::CallError;
@@ -31,6 +32,8 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) enum Begun {
     Call(CallKey),
+    /// As many as may are under way.
+    Full,
     /// The activity is not open now; here is when it will be.
     NotYet(Box<watch::Receiver<ActivityState>>),
     Failed(Box<CallError>),
@@ -97,7 +100,7 @@ impl Shared {
                 machine.close(key);
             }
             core.take_answers(wakes);
-            core.poke(wakes);
+            wakes.extend(core.poke());
         });
     }
 
@@ -112,7 +115,7 @@ impl Shared {
                 core.keys.remove(&key);
                 machine.close(key);
                 core.take_answers(wakes);
-                core.poke(wakes);
+                wakes.extend(core.poke());
             }
         });
     }
@@ -122,37 +125,80 @@ impl Shared {
         self.lock().activities.get(&id).is_some_and(|activity| activity.key.is_some())
     }
 
-    /// Begins a call of `size` bytes, if the activity is open; otherwise `call` is not even asked.
+    /// Begins a call of `size` bytes, if the activity is open. When `call` fails it is asked once more, with what the activity is called now.
     ///
-    /// With the waker of the task that polls the answer finds whom to wake, and the lock need not be taken again to say so.
+    /// With the waker of the task that polls it takes a permit, and the answer finds whom to wake; so the lock need not be taken again to say so.
     #[inline]
     pub(super) fn begin(
         &self,
-        id: u64,
+        handle: &Handle,
         size: usize,
         waker: Option<&Waker>,
-        call: impl FnOnce(&mut machine::Client, ActivityKey, Instant) -> Result<CallKey, RequestError>,
+        mut call: impl FnMut(&mut machine::Client, ActivityKey, Instant) -> Result<CallKey, RequestError>,
     ) -> Begun {
-        let failed = |error| Begun::Failed(Box::new(error));
         let now = now();
-        self.with(|core, wakes| {
-            let Some(activity) = core.activities.get(&id) else { return failed(CallError::Closed) };
-            let (Some(key), true, Some(machine)) = (activity.key, activity.is_open, &mut core.machine) else {
-                return Begun::NotYet(Box::new(activity.state.subscribe()));
-            };
-            if size + AROUND > core.largest_send {
-                let limit = core.largest_send.saturating_sub(AROUND);
-                return failed(EncodeError::TooLarge { size, limit }.into());
+        let mut guard = self.lock();
+        let core = &mut *guard;
+        if waker.is_some() && !core.take_permit(&self.permits) {
+            return Begun::Full;
+        }
+        let begun = match (&mut core.machine, handle.key()) {
+            (Some(machine), Some(key)) if core.up && size + AROUND <= core.largest_send => {
+                call(machine, key, now)
             }
-            match call(machine, key, now) {
-                Ok(call) => {
-                    core.slots.begin(call, waker.cloned());
-                    core.poke(wakes);
-                    Begun::Call(call)
-                }
-                Err(error) => failed(error.into()),
+            _ => Err(RequestError::NotOpen),
+        };
+        let begun = match begun {
+            Ok(call) => Begun::Call(call),
+            Err(_) => begin_anew(core, handle, size, |machine, key| call(machine, key, now)),
+        };
+        if let Begun::Call(call) = begun {
+            core.slots.begin(call, waker.cloned());
+            let driver = core.poke();
+            drop(guard);
+            driver.into_iter().for_each(Waker::wake);
+            return begun;
+        }
+        let is_next = waker.is_some() && core.give_back_permit();
+        drop(guard);
+        if is_next {
+            self.permits.add_permits(1);
+        }
+        begun
+    }
+
+    /// Nobody waits for a call any more.
+    pub(super) fn give_up(&self, call: CallKey, permitted: bool) {
+        let is_next = self.with(|core, wakes| {
+            core.give_up(call, wakes);
+            permitted && core.give_back_permit()
+        });
+        if is_next {
+            self.permits.add_permits(1);
+        }
+    }
+
+    /// Waits for the permit for a call; `None` when there will be no more calls.
+    ///
+    /// # Cancel safety
+    /// Dropping it gives up the turn.
+    pub(super) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        struct Queueing<'a>(&'a Shared);
+
+        impl Drop for Queueing<'_> {
+            fn drop(&mut self) {
+                self.0.lock().queueing -= 1;
             }
-        })
+        }
+
+        let spare = {
+            let mut core = self.lock();
+            core.queueing += 1;
+            std::mem::take(&mut core.spare_permits)
+        };
+        let _queueing = Queueing(self);
+        self.permits.add_permits(spare);
+        self.permits.acquire().await.ok()
     }
 
     /// Does something to the conversation, if there is a connection that can take it.
@@ -168,7 +214,7 @@ impl Shared {
                 if let Some(call) = slot(result) {
                     core.slots.begin(call, None);
                 }
-                core.poke(wakes);
+                wakes.extend(core.poke());
             }
             Some(result.map_err(CallError::from))
         })
@@ -190,7 +236,7 @@ impl Shared {
     pub(super) fn shut_down(&self) {
         self.with(|core, wakes| {
             core.closing = true;
-            core.poke(wakes);
+            wakes.extend(core.poke());
         });
         self.demand.notify_one();
     }
@@ -203,6 +249,30 @@ impl Shared {
     /// How many messages of the daemon were not acted upon.
     pub(super) fn ignored(&self) -> u64 {
         self.lock().ignored
+    }
+}
+
+/// Begins a call of an activity that may have been opened since its handle was used last, or may not be open.
+#[cold]
+fn begin_anew(
+    core: &mut Core,
+    handle: &Handle,
+    size: usize,
+    call: impl FnOnce(&mut machine::Client, ActivityKey) -> Result<CallKey, RequestError>,
+) -> Begun {
+    let failed = |error| Begun::Failed(Box::new(error));
+    let Some(activity) = core.activities.get(&handle.id()) else { return failed(CallError::Closed) };
+    let (Some(key), true, Some(machine)) = (activity.key, activity.is_open, &mut core.machine) else {
+        return Begun::NotYet(Box::new(activity.state.subscribe()));
+    };
+    if size + AROUND > core.largest_send {
+        let limit = core.largest_send.saturating_sub(AROUND);
+        return failed(EncodeError::TooLarge { size, limit }.into());
+    }
+    handle.set_key(key);
+    match call(machine, key) {
+        Ok(call) => Begun::Call(call),
+        Err(error) => failed(error.into()),
     }
 }
 

@@ -1,6 +1,8 @@
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
-use super::outcome::Outcome;
+use bytes::Bytes;
+
+use super::outcome::{Outcome, Short};
 use crate::machine::client::{CallError, CallKey};
 use crate::machine::numbered::NumberMap;
 
@@ -10,25 +12,40 @@ use crate::machine::numbered::NumberMap;
 /// answer still lies here; then, and for keys that are of no slab, there is a map.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    places: Vec<Place>,
+    places: Vec<Slot>,
     elsewhere: NumberMap<CallKey, Slot>,
     /// Places that are not free.
     taken: usize,
 }
 
 #[derive(Debug)]
-struct Place {
+struct Slot {
     /// Of whoever has it or had it last.
     call: CallKey,
-    slot: Slot,
+    state: State,
+    waker: Option<Waker>,
+    /// The answer, if it is short: most are, and then nothing large is moved.
+    short: Short,
+    /// Boxed: rare, and a slot is looked at as a whole.
+    other: Option<Box<Result<Outcome, CallError>>>,
 }
 
-#[derive(Debug, Default)]
-enum Slot {
-    #[default]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
     Free,
-    Waiting(Option<Waker>),
-    Done(Result<Outcome, CallError>),
+    Waiting,
+    /// The answer is in `short`.
+    Short,
+    /// The answer is in `other`.
+    Other,
+}
+
+/// An answer as it is taken out of its slot.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// It is in the place that was given for it.
+    Short,
+    Other(Box<Result<Outcome, CallError>>),
 }
 
 /// Places that are kept while nothing waits: enough for what a task or two have under way.
@@ -42,64 +59,87 @@ impl Slots {
     /// A call has begun.
     #[inline]
     pub(super) fn begin(&mut self, call: CallKey, waker: Option<Waker>) {
-        let slot = Slot::Waiting(waker);
-        match call.place() {
-            Some(index) if index < self.places.len() => match self.places.get_mut(index) {
-                Some(place) if place.slot.is_free() => {
-                    *place = Place { call, slot };
-                    self.taken += 1;
-                }
-                _ => drop(self.elsewhere.insert(call, slot)),
-            },
-            Some(index) if index == self.places.len() => {
-                if index == 0 {
+        let (index, places) = (call.place(), self.places.len());
+        match index.and_then(|index| self.places.get_mut(index)) {
+            Some(slot) if slot.state == State::Free => {
+                (slot.call, slot.state, slot.waker) = (call, State::Waiting, waker);
+            }
+            None if index == Some(places) => {
+                if places == 0 {
                     self.places.reserve_exact(1); // most have one call at a time
                 }
-                self.places.push(Place { call, slot });
-                self.taken += 1;
+                self.places.push(Slot::new(call, waker));
             }
-            _ => drop(self.elsewhere.insert(call, slot)),
+            _ => {
+                self.elsewhere.insert(call, Slot::new(call, waker));
+                return;
+            }
         }
+        self.taken += 1;
+    }
+
+    /// What a function has returned: the text of one value, or nothing; gives whom to wake.
+    #[inline]
+    pub(super) fn returned(&mut self, call: CallKey, text: Option<&[u8]>) -> Option<Waker> {
+        let slot = self.waiting(call)?;
+        if slot.short.set(text) {
+            slot.state = State::Short;
+            return slot.waker.take();
+        }
+        let text = text.map(Bytes::copy_from_slice).unwrap_or_default();
+        self.finish(call, Ok(Outcome::Unread(text)))
     }
 
     /// What came of a call; gives whom to wake.
-    #[inline]
     pub(super) fn finish(&mut self, call: CallKey, result: Result<Outcome, CallError>) -> Option<Waker> {
-        let slot = match self.place(call) {
-            Some(place) => &mut place.slot,
-            None => self.elsewhere.get_mut(&call)?,
-        };
-        let Slot::Waiting(waker) = slot else { return None };
-        let waker = waker.take();
-        *slot = Slot::Done(result);
-        waker
+        let slot = self.waiting(call)?;
+        (slot.state, slot.other) = (State::Other, Some(Box::new(result)));
+        slot.waker.take()
     }
 
-    /// Takes what came of a call; wakes later if nothing has.
+    /// Takes what came of a call, with a place for what is short; wakes later if nothing has come.
     #[inline]
-    pub(super) fn poll(&mut self, call: CallKey, waker: &Waker) -> Option<Result<Outcome, CallError>> {
-        let slot = match self.place(call) {
-            Some(place) => &mut place.slot,
-            None => match self.elsewhere.get_mut(&call) {
-                Some(slot) => slot,
-                None => return Some(Err(CallError::Disconnected)),
-            },
+    pub(super) fn poll(&mut self, call: CallKey, waker: &Waker, short: &mut Short) -> Poll<Taken> {
+        let place = call.place().and_then(|index| self.places.get_mut(index));
+        if let Some(slot) = place.filter(|slot| slot.call == call && slot.state == State::Short) {
+            *short = slot.short;
+            slot.state = State::Free;
+            self.taken -= 1;
+            return Poll::Ready(Taken::Short);
+        }
+        self.poll_other(call, waker, short)
+    }
+
+    fn poll_other(&mut self, call: CallKey, waker: &Waker, short: &mut Short) -> Poll<Taken> {
+        let Some(slot) = self.slot(call) else {
+            return Poll::Ready(Taken::Other(Box::new(Err(CallError::Disconnected))));
         };
-        if let Slot::Waiting(waiting) = slot {
-            if !waiting.as_ref().is_some_and(|waiting| waiting.will_wake(waker)) {
-                *waiting = Some(waker.clone());
+        let taken = match slot.state {
+            State::Short => {
+                *short = slot.short;
+                Taken::Short
             }
-            return None;
-        }
-        match self.remove(call) {
-            Slot::Done(result) => Some(result),
-            _ => None,
-        }
+            State::Other => {
+                Taken::Other(slot.other.take().unwrap_or_else(|| Box::new(Err(CallError::Disconnected))))
+            }
+            State::Waiting | State::Free => {
+                if !slot.waker.as_ref().is_some_and(|waiting| waiting.will_wake(waker)) {
+                    slot.waker = Some(waker.clone());
+                }
+                return Poll::Pending;
+            }
+        };
+        self.free(call);
+        Poll::Ready(taken)
     }
 
     /// Nobody waits for a call any more; says whether it was still to be answered.
     pub(super) fn give_up(&mut self, call: CallKey) -> bool {
-        matches!(self.remove(call), Slot::Waiting(_))
+        let Some(slot) = self.slot(call) else { return false };
+        let waited = slot.state == State::Waiting;
+        (slot.waker, slot.other) = (None, None);
+        self.free(call);
+        waited
     }
 
     /// Gives back the memory of many, once there are none.
@@ -107,51 +147,57 @@ impl Slots {
         if self.taken == 0 && self.places.len() > KEEP {
             self.places = Vec::new();
         }
-        if self.elsewhere.is_empty() {
+        if self.elsewhere.is_empty() && self.elsewhere.capacity() > 0 {
             self.elsewhere = NumberMap::default();
         }
     }
 
     #[inline]
-    fn place(&mut self, call: CallKey) -> Option<&mut Place> {
-        let place = self.places.get_mut(call.place()?)?;
-        (place.call == call && !place.slot.is_free()).then_some(place)
+    fn slot(&mut self, call: CallKey) -> Option<&mut Slot> {
+        let place = call.place().and_then(|index| self.places.get_mut(index));
+        match place.filter(|slot| slot.call == call && slot.state != State::Free) {
+            Some(slot) => Some(slot),
+            None => self.elsewhere.get_mut(&call),
+        }
     }
 
     #[inline]
-    fn remove(&mut self, call: CallKey) -> Slot {
-        match self.place(call) {
-            Some(place) => {
-                let slot = std::mem::take(&mut place.slot);
+    fn waiting(&mut self, call: CallKey) -> Option<&mut Slot> {
+        self.slot(call).filter(|slot| slot.state == State::Waiting)
+    }
+
+    /// The slot of a call, from which everything has been taken, is not its own any more.
+    fn free(&mut self, call: CallKey) {
+        let place = call.place().and_then(|index| self.places.get_mut(index));
+        match place.filter(|slot| slot.call == call && slot.state != State::Free) {
+            Some(slot) => {
+                slot.state = State::Free;
                 self.taken -= 1;
-                slot
             }
-            None => self.elsewhere.remove(&call).unwrap_or_default(),
+            None => drop(self.elsewhere.remove(&call)),
         }
     }
 }
 
 impl Slot {
-    const fn is_free(&self) -> bool {
-        matches!(self, Self::Free)
+    fn new(call: CallKey, waker: Option<Waker>) -> Self {
+        Self { call, state: State::Waiting, waker, short: Short::default(), other: None }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
     use super::*;
     use crate::machine::client::Reply;
+    use crate::proto::{Data, RawJson};
 
-    struct Count(AtomicUsize);
+    struct Nobody;
 
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
     }
 
     /// The key of a call that has taken a place for the `times`th time.
@@ -159,37 +205,44 @@ mod tests {
         CallKey(times << 16 | place)
     }
 
-    fn answer(call: CallKey) -> Result<Outcome, CallError> {
-        let meta = Some(crate::proto::RawJson::of(&call.0).unwrap());
-        Ok(Outcome::Reply(Reply { meta, ..Reply::default() }))
-    }
-
-    fn is_answer(found: Option<Result<Outcome, CallError>>, call: CallKey) -> bool {
-        let expected = answer(call).and_then(|outcome| outcome.into_reply().map_err(|_| CallError::Closed));
-        matches!(found, Some(Ok(Outcome::Reply(reply))) if Ok(&reply) == expected.as_ref())
+    /// Takes an answer, if there is one.
+    fn take(slots: &mut Slots, call: CallKey, waker: &Waker) -> Option<Result<Outcome, CallError>> {
+        let mut short = Short::default();
+        match slots.poll(call, waker, &mut short) {
+            Poll::Ready(Taken::Short) => Some(Ok(short.into())),
+            Poll::Ready(Taken::Other(result)) => Some(*result),
+            Poll::Pending => None,
+        }
     }
 
     #[test]
     fn each_finds_its_own_answer_whoever_had_the_place_before() {
-        let count = Arc::new(Count(AtomicUsize::new(0)));
-        let waker = Waker::from(Arc::clone(&count));
+        let waker = Waker::from(Arc::new(Nobody));
         let mut slots = Slots::default();
         let token = CallKey(1 << 63 | 1);
-        // The places are taken again while what was answered there has not been taken, and some are not reached in order.
+        // Places are taken again while what was answered there has not been taken, and some are not reached in order.
         let calls = [call(0, 1), call(1, 1), call(0, 2), call(1, 2), call(0, 3), call(7, 1), token];
+        let text = |call: CallKey, at: usize| format!("{}{}", call.0, "0".repeat(30 * (at % 3)));
         for (at, key) in calls.iter().enumerate() {
             slots.begin(*key, None);
             assert_eq!(slots.len(), at + 1);
-            assert!(slots.poll(*key, &waker).is_none());
-            assert!(slots.finish(*key, answer(*key)).is_some_and(|woken| woken.will_wake(&waker)));
+            assert!(take(&mut slots, *key, &waker).is_none());
+            let woken = if at % 2 == 0 {
+                slots.returned(*key, Some(text(*key, at).as_bytes()))
+            } else {
+                let data = RawJson::new(text(*key, at)).unwrap().into();
+                slots.finish(*key, Ok(Outcome::Reply(Reply { meta: None, data })))
+            };
+            assert!(woken.is_some_and(|woken| woken.will_wake(&waker)));
             assert!(slots.finish(*key, Err(CallError::Timeout)).is_none());
+            assert!(slots.returned(*key, None).is_none());
         }
-        for key in calls.iter().rev() {
-            assert!(is_answer(slots.poll(*key, &waker), *key));
-            assert!(matches!(slots.poll(*key, &waker), Some(Err(CallError::Disconnected))));
+        for (at, key) in calls.iter().enumerate().rev() {
+            let reply = take(&mut slots, *key, &waker).unwrap().unwrap().into_reply().unwrap();
+            assert_eq!(reply.data, Data::from(RawJson::new(text(*key, at)).unwrap()));
+            assert!(matches!(take(&mut slots, *key, &waker), Some(Err(CallError::Disconnected))));
         }
         assert_eq!(slots.len(), 0);
-        assert_eq!(count.0.load(Ordering::Relaxed), 0);
     }
 
     #[test]
@@ -198,10 +251,10 @@ mod tests {
         for times in 1..10 {
             slots.begin(call(0, times), None);
             assert!(slots.give_up(call(0, times)) && !slots.give_up(call(0, times)));
-            assert!(slots.finish(call(0, times), answer(call(0, times))).is_none());
+            assert!(slots.returned(call(0, times), None).is_none());
         }
         slots.begin(call(0, 10), None);
-        slots.finish(call(0, 10), answer(call(0, 10)));
+        slots.finish(call(0, 10), Err(CallError::Timeout));
         assert!(!slots.give_up(call(0, 10)));
         assert_eq!((slots.len(), slots.places.len(), slots.elsewhere.len()), (0, 1, 0));
     }

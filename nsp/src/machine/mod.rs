@@ -38,7 +38,7 @@ pub use check::Check;
 pub use client::Client;
 pub use daemon::Daemon;
 pub use entities::{Entities, Filter};
-pub(crate) use link::Next;
+pub(crate) use link::{Next, Texts};
 pub use link::{SpError, SpMode, SpPolicy};
 
 /// Places that a queue keeps at rest: a call and its answer need one each, and a queue that begins with none makes four at once.

@@ -1,6 +1,6 @@
 //! JSON that has been checked but not read, and how messages are written without a detour over it.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::fmt;
 
 use bytes::Bytes;
@@ -50,7 +50,7 @@ impl RawJson {
         let result = use_it(&buffer);
         if buffer.capacity() <= 2 * LARGE {
             buffer.clear();
-            BUFFER.set(buffer);
+            BUFFER.with(|kept| kept.set(buffer));
         }
         Ok(result)
     }
@@ -124,12 +124,12 @@ pub(crate) struct Writer {
 const LARGE: usize = 8 * 1024;
 
 thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// An empty buffer with room for so many bytes.
 fn take_buffer(capacity: usize) -> Vec<u8> {
-    let mut buffer = if capacity < LARGE { BUFFER.take() } else { Vec::new() };
+    let mut buffer = if capacity < LARGE { BUFFER.with(Cell::take) } else { Vec::new() };
     buffer.reserve(capacity);
     buffer
 }
@@ -141,7 +141,7 @@ fn finish_buffer(mut buffer: Vec<u8>) -> Bytes {
     }
     let text = Bytes::copy_from_slice(&buffer);
     buffer.clear();
-    BUFFER.set(buffer);
+    BUFFER.with(|kept| kept.set(buffer));
     text
 }
 

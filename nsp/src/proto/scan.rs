@@ -298,14 +298,21 @@ const fn zeros(word: u64) -> u64 {
 
 #[inline(always)]
 fn has_closing_brace(mut bytes: &[u8]) -> bool {
-    while let Some((chunk, rest)) = bytes.split_first_chunk::<8>() {
-        if zeros(u64::from_le_bytes(*chunk) ^ (ONES * u64::from(b'}'))) != 0 {
+    let Some(last) = bytes.last_chunk::<STEP>() else { return bytes.contains(&b'}') };
+    // Not stopped by the first that is found: so it is one comparison for all of them.
+    let is_in = |chunk: &[u8; STEP]| chunk.iter().fold(false, |found, byte| found | (*byte == b'}'));
+    while let Some((chunk, rest)) = bytes.split_first_chunk() {
+        if is_in(chunk) {
             return true;
         }
         bytes = rest;
     }
-    bytes.contains(&b'}')
+    // What is left, with some that were looked at already.
+    is_in(last)
 }
+
+/// Bytes that are looked at together.
+const STEP: usize = 16;
 
 /// How many bytes stand for themselves in a JSON string, from the first on: up to a quote, a backslash or a control character.
 ///

@@ -45,6 +45,7 @@ impl Client {
     }
 
     /// The same with an argument that is only lent.
+    #[inline(always)]
     pub(crate) fn call_lent(
         &mut self,
         activity: ActivityKey,
@@ -60,7 +61,7 @@ impl Client {
                 return Ok(());
             }
             link.request("SF", about, random, |writer| {
-                cs::write_call_of(writer, entity, function, id).literal("d", json);
+                cs::write_call_of(writer, entity, function, id.as_bytes()).literal("d", json);
                 None
             })
         })
@@ -130,7 +131,7 @@ impl Client {
         write: impl FnOnce(&mut Writer, &EntityId, &[u8]) -> Option<Bytes>,
     ) -> Result<CallKey, RequestError> {
         self.begin(activity, kind, until, |link, random, (entity, _), id| {
-            link.request(operation, about, random, |writer| write(writer, entity, id))
+            link.request(operation, about, random, |writer| write(writer, entity, id.as_bytes()))
         })
     }
 
@@ -146,7 +147,7 @@ impl Client {
             &mut ClientLink,
             &mut dyn Random,
             (&EntityId, &cs::Calls),
-            &[u8],
+            &Digits,
         ) -> Result<(), SendError>,
     ) -> Result<CallKey, RequestError> {
         self.check_alive()?;
@@ -158,7 +159,7 @@ impl Client {
         let call = self.calls.begin(until, Call { activity, kind });
         let call = call.ok_or(RequestError::TooManyCalls { limit })?;
         let id = Digits::quoted(call);
-        if let Err(error) = send(&mut self.link, &mut *self.random, open, id.as_bytes()) {
+        if let Err(error) = send(&mut self.link, &mut *self.random, open, &id) {
             self.calls.remove(call);
             return Err(error.into());
         }

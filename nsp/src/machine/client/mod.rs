@@ -31,8 +31,8 @@ use super::link::{Arrived, ClientLink, Form, SendError};
 use super::numbered::NumberMap;
 use super::timers::Timers;
 use super::waiting::{ELSEWHERE, Waiting};
-use super::{Incoming, Next, Outgoing, SpError};
-use crate::proto::{Packet, RawJson, RequestId, au, cs, gt};
+use super::{Incoming, Next, Outgoing, SpError, Texts};
+use crate::proto::{Leg, Packet, RawJson, RequestId, au, cs, gt};
 use crate::secret::{DaemonKey, Password, Proof};
 use crate::secure::{PublicKey, Random};
 
@@ -301,6 +301,12 @@ impl Client {
     #[inline]
     pub(crate) fn next_outgoing(&mut self) -> Option<Next<'_>> {
         self.link.outgoing().next()
+    }
+
+    /// The same for the short packets of CS that come next, if such do.
+    #[inline]
+    pub(crate) fn next_texts(&mut self) -> Option<(Leg, Texts<'_>)> {
+        self.link.outgoing().next_texts()
     }
 
     /// How many messages are to be sent: above what callers may begin, it is the daemon that makes us say so much.

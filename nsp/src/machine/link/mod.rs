@@ -27,7 +27,7 @@ use std::time::Duration;
 pub(super) use client::{Arrived, ClientLink, SendError};
 pub(super) use daemon::DaemonLink;
 pub(super) use form::Form;
-pub(crate) use queue::Next;
+pub(crate) use queue::{Next, Texts};
 
 use super::Ignored;
 use super::held::Held;

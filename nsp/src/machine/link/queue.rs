@@ -9,19 +9,45 @@ use crate::proto::json::Writer;
 use crate::proto::{Leg, Method, Packet, Payload};
 
 /// Messages on their way to the carrier. Calls and their answers are short and many: their JSON stands side by side in one buffer, so that
-/// none needs memory of its own.
+/// none needs memory of its own, and a carrier takes many of them at once.
 #[derive(Debug)]
 pub(in crate::machine) struct Queue {
     items: VecDeque<Item>,
-    text: Vec<u8>,
-    /// How much of `text` has been taken.
+    /// [`Texts`], as many as the items say.
+    texts: Vec<u8>,
+    /// How much of `texts` has been taken.
     taken: usize,
+    /// Messages in all items.
+    messages: usize,
 }
 
 #[derive(Debug)]
 enum Item {
-    Short { leg: Leg, length: usize },
+    /// Short ones, one behind the other: so many bytes of `texts`.
+    Short {
+        leg: Leg,
+        bytes: usize,
+    },
     Whole(Outgoing),
+}
+
+/// Short texts, one behind the other, each behind its length in four bytes, the lowest first.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Texts<'a>(pub(crate) &'a [u8]);
+
+/// Bytes before each of them.
+const LENGTH: usize = 4;
+
+impl<'a> Iterator for Texts<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = self.0.split_first_chunk::<LENGTH>()?;
+        let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        self.0 = rest;
+        Some(text)
+    }
 }
 
 /// What is to be sent next.
@@ -41,15 +67,19 @@ pub(super) const LARGE: usize = 8 * 1024;
 /// What an empty queue keeps, in bytes: enough for what one task has to say in one turn.
 const KEEP: usize = 16 * 1024;
 
+/// Short ones that a carrier is given at once at most, in bytes; the last one comes on top.
+const AT_ONCE: usize = 16 * 1024;
+
 impl Default for Queue {
     fn default() -> Self {
-        Self { items: VecDeque::with_capacity(AT_REST), text: Vec::new(), taken: 0 }
+        Self { items: VecDeque::with_capacity(AT_REST), texts: Vec::new(), taken: 0, messages: 0 }
     }
 }
 
 impl Queue {
     pub(super) fn push(&mut self, message: Outgoing) {
         self.items.push_back(Item::Whole(message));
+        self.messages += 1;
     }
 
     /// Adds a packet of CS in clear: `{"m":operation,"d":{…}}` with what `write` writes there, and the blob that it gives.
@@ -65,59 +95,98 @@ impl Queue {
             return self.push(Outgoing::Packet(packet(leg, operation, about, write)));
         }
         let from = self.begin();
-        let mut writer = Writer::operation_in(std::mem::take(&mut self.text), operation, about);
+        let mut writer = Writer::operation_in(std::mem::take(&mut self.texts), operation, about);
         let blob = write(&mut writer);
-        self.text = writer.finish_in();
+        self.texts = writer.finish_in();
         if let Some(blob) = blob {
-            let json = self.text.get(from..).map(Bytes::copy_from_slice).unwrap_or_default();
-            self.text.truncate(from);
+            let json = self.texts.get(from + LENGTH..).map(Bytes::copy_from_slice).unwrap_or_default();
+            self.texts.truncate(from);
             let payload = Payload { json, blob: Some(blob) };
             return self.push(Outgoing::Packet(Packet::new(Method::Cs, leg, payload)));
         }
-        self.items.push_back(Item::Short { leg, length: self.text.len() - from });
+        self.end(leg, from);
     }
 
     /// Adds a packet of CS in clear, less than [`LARGE`], whose JSON `write` appends.
     #[inline]
     pub(in crate::machine) fn append(&mut self, leg: Leg, write: impl FnOnce(&mut Vec<u8>)) {
         let from = self.begin();
-        write(&mut self.text);
-        self.items.push_back(Item::Short { leg, length: self.text.len() - from });
+        write(&mut self.texts);
+        self.end(leg, from);
     }
 
-    /// Where the next one begins.
+    /// Begins a short one; gives where that is.
     #[inline]
     fn begin(&mut self) -> usize {
         if self.items.is_empty() {
-            self.text.clear();
-            self.text.shrink_to(KEEP);
+            self.texts.clear();
+            self.texts.shrink_to(KEEP);
             self.taken = 0;
         }
-        self.text.len()
+        let from = self.texts.len();
+        self.texts.extend_from_slice(&[0; LENGTH]);
+        from
+    }
+
+    /// Ends the one that was begun there.
+    #[inline]
+    fn end(&mut self, leg: Leg, from: usize) {
+        let length = self.texts.len() - from;
+        let bytes = u32::try_from(length - LENGTH).expect("short ones are short");
+        if let Some(place) = self.texts.get_mut(from..from + LENGTH) {
+            place.copy_from_slice(&bytes.to_le_bytes());
+        }
+        self.messages += 1;
+        match self.items.back_mut() {
+            Some(Item::Short { leg: before, bytes }) if *before == leg && *bytes < AT_ONCE => {
+                *bytes += length;
+            }
+            _ => self.items.push_back(Item::Short { leg, bytes: length }),
+        }
     }
 
     #[inline]
     pub(in crate::machine) fn next(&mut self) -> Option<Next<'_>> {
+        if let Some(Item::Short { leg, bytes }) = self.items.front_mut() {
+            let json = Texts(self.texts.get(self.taken..).unwrap_or_default()).next().unwrap_or_default();
+            let length = LENGTH + json.len();
+            let leg = *leg;
+            *bytes = bytes.saturating_sub(length);
+            if *bytes == 0 {
+                self.items.pop_front();
+            }
+            self.taken += length;
+            self.messages -= 1;
+            return Some(Next::Short { leg, json });
+        }
+        self.messages = self.messages.saturating_sub(1);
         match self.items.pop_front()? {
             Item::Whole(message) => Some(Next::Whole(message)),
-            Item::Short { leg, length } => {
-                let from = self.taken;
-                self.taken += length;
-                let json = self.text.get(from..self.taken).unwrap_or_default();
-                Some(Next::Short { leg, json })
-            }
+            Item::Short { .. } => None,
         }
     }
 
-    pub(in crate::machine) fn len(&self) -> usize {
-        self.items.len()
+    /// The short ones that come next, if such do: all that can be given to a carrier at once.
+    #[inline]
+    pub(in crate::machine) fn next_texts(&mut self) -> Option<(Leg, Texts<'_>)> {
+        let Some(Item::Short { leg, bytes }) = self.items.front() else { return None };
+        let (leg, from) = (*leg, self.taken);
+        self.taken += bytes;
+        self.items.pop_front();
+        let texts = Texts(self.texts.get(from..self.taken).unwrap_or_default());
+        self.messages -= texts.count();
+        Some((leg, texts))
+    }
+
+    pub(in crate::machine) const fn len(&self) -> usize {
+        self.messages
     }
 
     /// Gives back the memory of an empty one.
     pub(super) fn shrink(&mut self) {
         self.items.shrink_to(AT_REST);
         if self.items.is_empty() {
-            self.text = Vec::new();
+            self.texts = Vec::new();
             self.taken = 0;
         }
     }
@@ -185,6 +254,47 @@ mod tests {
             assert_eq!(lengths, [AROUND + 1, AROUND + LARGE, 0, AROUND + 2 + 4, AROUND + 3]);
         }
         queue.shrink();
-        assert_eq!((queue.text.capacity(), queue.items.capacity()), (0, AT_REST));
+        assert_eq!((queue.texts.capacity(), queue.items.capacity()), (0, AT_REST));
+    }
+
+    #[test]
+    fn short_ones_in_a_row_are_given_at_once_and_in_order() {
+        let mut queue = Queue::default();
+        let row = |queue: &mut Queue, leg, row: std::ops::Range<usize>| {
+            row.for_each(|number| {
+                queue.append(leg, |out| out.extend_from_slice(number.to_string().as_bytes()));
+            });
+        };
+        row(&mut queue, Leg::Request, 0..30);
+        row(&mut queue, Leg::Answer, 30..40);
+        queue.push(Outgoing::Heartbeat);
+        row(&mut queue, Leg::Answer, 40..5000);
+        let (mut seen, mut rows) = (0, 0);
+        while queue.len() > 0 {
+            assert_eq!(queue.len(), 5001 - seen - usize::from(seen >= 40 && rows > 2));
+            // One is taken by itself here and there.
+            if rows % 2 == 0 && !matches!(queue.items.front(), Some(Item::Whole(_))) {
+                let Some(Next::Short { leg, json }) = queue.next() else { panic!("{seen}") };
+                assert_eq!(
+                    (leg, json),
+                    (if seen < 30 { Leg::Request } else { Leg::Answer }, seen.to_string().as_bytes())
+                );
+                seen += 1;
+            }
+            match queue.next_texts() {
+                Some((leg, texts)) => {
+                    assert_eq!(leg, if seen < 30 { Leg::Request } else { Leg::Answer });
+                    assert!(texts.0.len() <= AT_ONCE + LARGE);
+                    for text in texts {
+                        assert_eq!(text, seen.to_string().as_bytes());
+                        seen += 1;
+                    }
+                }
+                None => assert!(seen == 40 && matches!(queue.next(), Some(Next::Whole(Outgoing::Heartbeat)))),
+            }
+            rows += 1;
+        }
+        assert!(seen == 5000 && rows > 4 && queue.next().is_none() && queue.next_texts().is_none());
+        assert_eq!(queue.len(), 0);
     }
 }

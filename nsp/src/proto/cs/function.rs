@@ -9,9 +9,10 @@
 //!
 //! Whatever looks different is left to [`Answer`](super::Answer): here nothing is an error.
 
-use crate::proto::EntityId;
 use crate::proto::json::write_text;
 use crate::proto::scan::is_one;
+use crate::proto::value::VALUES;
+use crate::proto::{Digits, EntityId};
 
 /// What an entity is called with, and known by in answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,17 +33,17 @@ impl Calls {
         Self { beginning: beginning.into() }
     }
 
-    /// Appends a call with this id, which is JSON as the argument is.
+    /// Appends a call with this id and this argument, which is JSON.
     #[inline]
-    pub(crate) fn write(&self, function: &str, id: &[u8], argument: &[u8], out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, function: &str, id: &Digits, argument: &[u8], out: &mut Vec<u8>) {
         const BEFORE_ID: &[u8] = br#","t":"#;
         const BEFORE_ARGUMENT: &[u8] = br#","d":"#;
-        const ROUND: usize = 2 + BEFORE_ID.len() + BEFORE_ARGUMENT.len() + 2;
-        out.reserve(ROUND + self.beginning.len() + function.len() + id.len() + argument.len());
+        const ROUND: usize = 2 + BEFORE_ID.len() + size_of::<Digits>() + BEFORE_ARGUMENT.len() + 2;
+        out.reserve(ROUND + self.beginning.len() + function.len() + argument.len());
         out.extend_from_slice(&self.beginning);
         write_text(function, out);
         out.extend_from_slice(BEFORE_ID);
-        out.extend_from_slice(id);
+        id.write(out);
         out.extend_from_slice(BEFORE_ARGUMENT);
         out.extend_from_slice(argument);
         out.extend_from_slice(b"}}");
@@ -78,9 +79,10 @@ impl<'a> Returning<'a> {
     pub(crate) fn of(json: &'a [u8]) -> Option<Self> {
         let digits = json.strip_prefix(br#"{"m":"SF","d":{"t":"_"#)?;
         let (mut number, mut rest) = (0, digits);
-        while let [digit @ (b'0'..=b'9' | b'a'..=b'z'), behind @ ..] = rest {
-            let base = if *digit <= b'9' { b'0' } else { b'a' - 10 };
-            number = 36_u64.wrapping_mul(number).wrapping_add(u64::from(*digit - base));
+        while let [digit, behind @ ..] = rest
+            && let Some(value @ 0..36) = VALUES.get(usize::from(*digit))
+        {
+            number = 36_u64.wrapping_mul(number).wrapping_add(u64::from(*value));
             rest = behind;
         }
         let length = digits.len() - rest.len();
@@ -138,7 +140,7 @@ mod tests {
                     let mut written = b"before".to_vec();
                     Calls::of(&entity).write(
                         function,
-                        id.as_json().as_bytes(),
+                        &Digits::quoted(number),
                         data.as_bytes(),
                         &mut written,
                     );
