@@ -11,8 +11,8 @@ use crate::proto::cs::Calls;
 
 /// Where the answer goes.
 #[doc(hidden)]
-pub struct Here<'a> {
-    sheet: Sheet<'a>,
+pub struct Here<'a, 'b> {
+    sheet: &'a mut Sheet<'b>,
     calls: &'a Calls,
     /// With its quotes.
     id: &'a [u8],
@@ -22,8 +22,8 @@ pub struct Here<'a> {
     before: usize,
 }
 
-impl<'a> Here<'a> {
-    pub(super) const fn new(sheet: Sheet<'a>, calls: &'a Calls, id: &'a [u8]) -> Self {
+impl<'a, 'b> Here<'a, 'b> {
+    pub(super) const fn new(sheet: &'a mut Sheet<'b>, calls: &'a Calls, id: &'a [u8]) -> Self {
         Self { sheet, calls, id, shown: Shown::ALL, before: 0 }
     }
 
@@ -52,13 +52,9 @@ impl<'a> Here<'a> {
     pub(super) fn value_len(&mut self) -> usize {
         self.sheet.json().len().saturating_sub(self.before + 2)
     }
-
-    pub(super) fn into_sheet(self) -> Sheet<'a> {
-        self.sheet
-    }
 }
 
-impl fmt::Debug for Here<'_> {
+impl fmt::Debug for Here<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Here").field("before", &self.before).finish_non_exhaustive()
     }

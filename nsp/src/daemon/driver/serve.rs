@@ -61,8 +61,10 @@ impl Driver {
             return Served::Not;
         }
         let queued = self.carrier.queued();
-        let Some(Lent { leg, json, sheet }) = self.carrier.lend() else { return Served::Nothing };
-        if leg != Leg::Request {
+        // Looked at where it is given: moving it costs more than looking.
+        let mut lent = self.carrier.lend();
+        let Some(Lent { leg, json, sheet }) = &mut lent else { return Served::Nothing };
+        if *leg != Leg::Request {
             return Served::Not;
         }
         let likely = self.latest.as_ref().map(|latest| &latest.calls);
@@ -90,12 +92,15 @@ impl Driver {
         let arriving = Arriving { target, data: call.data };
         let current = Current { connection: self.connection.id, key };
         let (shared, slot, now) = (&self.shared, &mut self.place, self.now);
-        let handled = catch_unwind(AssertUnwindSafe(|| {
-            Current::poll(Some(current), || endpoint.start_here(shared, arriving, &mut here, slot, now, cx))
+        let mut handled = Handled::NotHere;
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            let start = || endpoint.start_here(shared, arriving, &mut here, slot, now, cx);
+            handled = Current::poll(Some(current), start);
         }));
-        let handled = handled.unwrap_or_else(|panic| Handled::Given(Box::new(Err(panicked(&*panic)))));
+        if let Err(panic) = caught {
+            handled = Handled::Given(Box::new(Err(panicked(&*panic))));
+        }
         let (bytes, limit) = (here.value_len(), shared.limits.largest_body());
-        let mut sheet = here.into_sheet();
         match handled {
             Handled::NotHere => return Served::Not,
             Handled::Answered if bytes <= limit => {
@@ -122,7 +127,7 @@ impl Driver {
                 let result = match other {
                     Handled::Waits(future) => {
                         Totals::add(&self.shared.totals.calls);
-                        self.spawn(service, endpoint, finish, future);
+                        self.spawn(service, endpoint, finish, *future);
                         return Served::Done;
                     }
                     Handled::Given(result) => *result,
