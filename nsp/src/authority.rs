@@ -114,6 +114,12 @@ pub trait Authority: Send + Sync + 'static {
         Answer::now(Permission::Granted { shows: None })
     }
 
+    /// Whether there is a policy, so that [`permits`](Self::permits) has to be asked. It is asked at every call, and must cost no more than an
+    /// atomic load.
+    fn has_policy(&self) -> bool {
+        true
+    }
+
     /// A number that grows whenever something may have lost its validity that this authority has said before: a token was revoked, a
     /// user locked, a policy changed. Daemons look at it before they rely on what they remember; reading it must cost no more than
     /// an atomic load.
@@ -286,6 +292,10 @@ impl Authority for Anonymous {
 
     fn privilege<'a>(&'a self, _: &'a str) -> Answer<'a, Result<Option<i64>, Denied>> {
         Answer::now(Ok(None))
+    }
+
+    fn has_policy(&self) -> bool {
+        false
     }
 }
 

@@ -107,16 +107,23 @@ impl Decoder {
         Ok(Next::Frame(head))
     }
 
-    /// The message that begins `bytes`, with its head, if it is there as a whole, within the limit, and no control frame; `None` is for
-    /// [`next`](Self::next) to tell apart. Nothing changes: whoever is done with the message takes its
-    /// [`frame_len`](Head::frame_len) bytes away.
+    /// The message that begins `bytes`, if it is there as a whole, within the limit, and no control frame; `None` is for
+    /// [`next`](Self::next) to tell apart.
     #[inline]
-    pub fn peek<'a>(&self, bytes: &'a [u8]) -> Option<(Head, &'a [u8])> {
+    pub(crate) fn peek<'a>(&self, bytes: &'a [u8]) -> Option<(Head, &'a [u8])> {
         let head = Head::parse(bytes).ok()??;
         if self.skip > 0 || head.kind() == Kind::Control || head.body_len() > self.max_body {
             return None;
         }
         Some((head, bytes.get(..head.frame_len())?))
+    }
+
+    /// Whether a message whose head begins the buffer would be taken, by the length of its body: it is not one that is refused, and no
+    /// refused one is still to be skipped.
+    #[inline]
+    #[must_use]
+    pub const fn takes(&self, body_len: u32) -> bool {
+        self.skip == 0 && body_len <= self.max_body
     }
 
     fn refuse(&mut self, buf: &mut BytesMut, head: &Head) -> Result<Next, WireError> {

@@ -282,12 +282,8 @@ impl<T: Io> Carrier for Frames<T> {
         }
         let limit = self.largest_send();
         let (input, output) = self.transport.halves();
-        let (head, frame) = self.decoder.peek(input)?;
-        let [b'j', 4, b'C', b'S', b'r', leg @ (b'q' | b's'), _, _, _, _, json @ ..] = frame else {
-            return None;
-        };
-        self.lent = head.frame_len();
-        let leg = if *leg == b'q' { Leg::Request } else { Leg::Answer };
+        let (leg, json, _) = usual(&self.decoder, input)?;
+        self.lent = HEAD + json.len();
         Some(Lent { leg, json, sheet: Sheet::new(output, limit) })
     }
 
@@ -302,11 +298,10 @@ impl<T: Io> Carrier for Frames<T> {
             return;
         }
         let mut rest: &[u8] = &self.transport.input;
-        while let Some((head, frame)) = self.decoder.peek(rest)
-            && let [b'j', 4, b'C', b'S', b'r', leg @ (b'q' | b's'), _, _, _, _, json @ ..] = frame
-            && take(if *leg == b'q' { Leg::Request } else { Leg::Answer }, json)
+        while let Some((leg, json, behind)) = usual(&self.decoder, rest)
+            && take(leg, json)
         {
-            rest = rest.get(head.frame_len()..).unwrap_or_default();
+            rest = behind;
         }
         self.lent = self.transport.input.len() - rest.len();
         if self.lent > 0 {
@@ -413,6 +408,22 @@ fn misread(error: WireError) -> CarrierEnd {
         other => CarrierEnd::Protocol(other.to_string()),
     }
 }
+
+/// The packet of CS, JSON alone, that begins what was read, if it is there as a whole; and what is behind it.
+///
+/// Without taking apart what begins any frame: nearly all are like this.
+#[inline(always)]
+fn usual<'a>(decoder: &Decoder, input: &'a [u8]) -> Option<(Leg, &'a [u8], &'a [u8])> {
+    let [b'j', 4, b'C', b'S', b'r', leg @ (b'q' | b's'), l0, l1, l2, l3, rest @ ..] = input else {
+        return None;
+    };
+    let length = u32::from_be_bytes([*l0, *l1, *l2, *l3]);
+    let (json, behind) = rest.split_at_checked(length as usize).filter(|_| decoder.takes(length))?;
+    Some((if *leg == b'q' { Leg::Request } else { Leg::Answer }, json, behind))
+}
+
+/// Bytes before the body of a packet's frame.
+pub(super) const HEAD: usize = 10;
 
 fn fits(size: usize, limit: usize) -> Result<u32, EncodeError> {
     match u32::try_from(size) {

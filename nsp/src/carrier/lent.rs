@@ -1,6 +1,7 @@
 use nossock::session::Outbox;
 
 use super::buffers;
+use super::frames::HEAD;
 use crate::proto::{EncodeError, Leg};
 
 /// A packet of CS, JSON alone, where it stands in what has been read; and where one can be written at once.
@@ -25,9 +26,6 @@ pub(crate) struct Sheet<'a> {
     /// Most bytes of its JSON.
     limit: usize,
 }
-
-/// Bytes before the JSON of a frame.
-const HEAD: usize = 10;
 
 impl<'a> Sheet<'a> {
     /// To write behind what stands in `outbox`, at most `limit` bytes of JSON.

@@ -1,8 +1,10 @@
 //! What stands before a handler: the policy, the proof that a secure function demands, and the shape of the argument.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::call::{Call, CallKind, Target};
+use super::connection::now;
 use super::entity::{ClaimedOwner, Entity};
 use super::fail::{Fail, code};
 use super::proof::Standing;
@@ -63,7 +65,7 @@ impl Guard {
     pub(crate) async fn admit(&self, call: &Call) -> Result<Shown, Fail> {
         let now = match call.entity.daemon() {
             _ if self.is_open() => Some(Ok(Shown::ALL)),
-            Some(daemon) => self.admit_now(&daemon, call.target()),
+            Some(daemon) => self.admit_now(&daemon, call.target(), now()),
             None => Some(Err(gone())),
         };
         let shown = match now {
@@ -77,16 +79,22 @@ impl Guard {
 
     /// What can be said without waiting for anybody; `None` when that is not enough.
     #[inline]
-    pub(crate) fn admit_now(&self, daemon: &Shared, target: Target<'_>) -> Option<Result<Shown, Fail>> {
-        if self.is_open() {
+    pub(crate) fn admit_now(
+        &self,
+        daemon: &Shared,
+        target: Target<'_>,
+        now: Instant,
+    ) -> Option<Result<Shown, Fail>> {
+        let action = self.action.filter(|_| daemon.authority.has_policy());
+        if action.is_none() && self.demand.is_none() {
             return Some(Ok(Shown::ALL));
         }
-        let standing = target.entity.standing(daemon);
+        let standing = target.entity.standing(daemon, now);
         let shows = |demand| matches!(&standing, Standing::Proved(proof) if proof.shows(demand));
         if !self.demand.is_none_or(shows) {
             return None;
         }
-        let Some(action) = self.action else { return Some(Ok(Shown::ALL)) };
+        let Some(action) = action else { return Some(Ok(Shown::ALL)) };
         let (user, is_stale) = match known_user(target.entity, &standing) {
             Ok(user) => (user, false),
             // It was proved, and too long ago. What anybody may needs no proof, so nobody is asked for one.
@@ -107,8 +115,10 @@ impl Guard {
         if let Some(demand) = self.demand {
             call.entity.prove(demand).await?;
         }
-        let Some(action) = self.action else { return Ok(Shown::ALL) };
-        let standing = call.entity.standing(&daemon);
+        let Some(action) = self.action.filter(|_| daemon.authority.has_policy()) else {
+            return Ok(Shown::ALL);
+        };
+        let standing = call.entity.standing(&daemon, now());
         let proved;
         let user = match known_user(&call.entity, &standing) {
             Ok(user) => user,

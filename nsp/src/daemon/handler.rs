@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use nossock::slot::{FutureSlot, Place, poll_place};
 use serde::Serialize;
@@ -79,7 +80,7 @@ pub trait IntoGift<Shape>: Sized {
 
     /// Writes it to where it will leave from, or gives it back as what it is.
     #[doc(hidden)]
-    fn answer(self, _: &mut Here<'_>) -> Result<Option<Gift>, Fail> {
+    fn answer(self, _: &mut Here<'_, '_>) -> Result<Option<Gift>, Fail> {
         self.into_gift().map(Some)
     }
 }
@@ -126,7 +127,7 @@ impl<T: Serialize> IntoGift<Plain> for T {
     }
 
     #[inline]
-    fn answer(self, here: &mut Here<'_>) -> Result<Option<Gift>, Fail> {
+    fn answer(self, here: &mut Here<'_, '_>) -> Result<Option<Gift>, Fail> {
         if here.shows_all() { here.write(&self).map(|()| None) } else { self.into_gift().map(Some) }
     }
 }
@@ -171,7 +172,7 @@ impl<T: IntoGift<Shape>, Shape> IntoGift<Fallible<Shape>> for Result<T, Fail> {
     }
 
     #[inline]
-    fn answer(self, here: &mut Here<'_>) -> Result<Option<Gift>, Fail> {
+    fn answer(self, here: &mut Here<'_, '_>) -> Result<Option<Gift>, Fail> {
         self?.answer(here)
     }
 }
@@ -267,8 +268,9 @@ pub(crate) trait Endpoint: Send + Sync {
         &self,
         _daemon: &Shared,
         _call: Arriving<'_>,
-        _here: &mut Here<'_>,
+        _here: &mut Here<'_, '_>,
         _slot: &mut FutureSlot,
+        _now: Instant,
         _cx: &mut Context<'_>,
     ) -> Handled {
         Handled::NotHere
@@ -284,7 +286,7 @@ pub(crate) enum Handled {
     /// There is a result, which is yet to be written.
     Given(Box<Result<Gift, Fail>>),
     /// It waits.
-    Waits(CallFuture),
+    Waits(Box<CallFuture>),
 }
 
 /// The future of a call.
@@ -339,14 +341,15 @@ where
         &self,
         daemon: &Shared,
         call: Arriving<'_>,
-        here: &mut Here<'_>,
+        here: &mut Here<'_, '_>,
         slot: &mut FutureSlot,
+        now: Instant,
         cx: &mut Context<'_>,
     ) -> Handled {
         if !H::AT_ONCE {
             return Handled::NotHere;
         }
-        match self.guard.admit_now(daemon, call.target) {
+        match self.guard.admit_now(daemon, call.target, now) {
             Some(Ok(shown)) => here.shown = shown,
             Some(Err(fail)) => return Handled::Given(Box::new(Err(fail))),
             None => return Handled::NotHere,
@@ -381,10 +384,10 @@ where
 {
     #[cold]
     fn later(Place(mut place): Place<H::Future>, shown: Shown) -> Handled {
-        Handled::Waits(ReusableBoxFuture::new(async move {
+        Handled::Waits(Box::new(ReusableBoxFuture::new(async move {
             let given = poll_fn(|cx| poll_place(&mut place, cx)).await;
             Ok(shown.apply(given.into_gift()?))
-        }))
+        })))
     }
 }
 

@@ -7,13 +7,13 @@ use serde::Serialize;
 use super::fail::Fail;
 use super::guard::Shown;
 use crate::carrier::Sheet;
-use crate::proto::EntityId;
+use crate::proto::cs::Calls;
 
 /// Where the answer goes.
 #[doc(hidden)]
-pub struct Here<'a> {
-    sheet: Sheet<'a>,
-    entity: &'a EntityId,
+pub struct Here<'a, 'b> {
+    sheet: &'a mut Sheet<'b>,
+    calls: &'a Calls,
     /// With its quotes.
     id: &'a [u8],
     /// What of it the caller gets to see.
@@ -22,9 +22,9 @@ pub struct Here<'a> {
     before: usize,
 }
 
-impl<'a> Here<'a> {
-    pub(super) const fn new(sheet: Sheet<'a>, entity: &'a EntityId, id: &'a [u8]) -> Self {
-        Self { sheet, entity, id, shown: Shown::ALL, before: 0 }
+impl<'a, 'b> Here<'a, 'b> {
+    pub(super) const fn new(sheet: &'a mut Sheet<'b>, calls: &'a Calls, id: &'a [u8]) -> Self {
+        Self { sheet, calls, id, shown: Shown::ALL, before: 0 }
     }
 
     /// Whether the caller gets to see all of a value, so that it can be written as it is.
@@ -37,12 +37,11 @@ impl<'a> Here<'a> {
     pub(super) fn write<T: Serialize>(&mut self, value: &T) -> Result<(), Fail> {
         let out = self.sheet.begin();
         let from = out.len();
-        out.reserve(BESIDE + self.id.len() + self.entity.as_str().len());
         out.extend_from_slice(br#"{"m":"SF","d":{"t":"#);
         out.extend_from_slice(self.id);
-        out.extend_from_slice(br#","i":""#);
-        out.extend_from_slice(self.entity.as_str().as_bytes());
-        out.extend_from_slice(br#"","s":"OK","d":"#);
+        out.push(b',');
+        out.extend_from_slice(self.calls.entity());
+        out.extend_from_slice(br#""s":"OK","d":"#);
         self.before = out.len() - from;
         serde_json::to_writer(&mut *out, value)?;
         out.extend_from_slice(b"}}");
@@ -53,17 +52,10 @@ impl<'a> Here<'a> {
     pub(super) fn value_len(&mut self) -> usize {
         self.sheet.json().len().saturating_sub(self.before + 2)
     }
-
-    pub(super) fn into_sheet(self) -> Sheet<'a> {
-        self.sheet
-    }
 }
 
-/// Bytes that stand beside id, entity and value, and some for a small value.
-const BESIDE: usize = 128;
-
-impl fmt::Debug for Here<'_> {
+impl fmt::Debug for Here<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Here").field("entity", self.entity).finish_non_exhaustive()
+        f.debug_struct("Here").field("before", &self.before).finish_non_exhaustive()
     }
 }

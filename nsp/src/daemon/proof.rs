@@ -137,15 +137,16 @@ impl Entity {
     #[doc(hidden)]
     #[must_use]
     pub fn prove_now(&self, demand: Demand) -> Option<Passed> {
-        let Standing::Proved(remembered) = self.standing(&*self.daemon()?) else { return None };
+        let Standing::Proved(remembered) = self.standing(&*self.daemon()?, now()) else { return None };
         remembered.shows(demand).then(|| Passed { user: Some(remembered.user.clone()) })
     }
 
     /// What is known of it now.
-    pub(crate) fn standing(&self, daemon: &Shared) -> Standing {
+    #[inline]
+    pub(crate) fn standing(&self, daemon: &Shared, now: Instant) -> Standing {
         match self.remembered() {
             None => Standing::Nobody,
-            Some(remembered) if remembered.holds(daemon.authority.epoch(), now()) => {
+            Some(remembered) if remembered.holds(daemon.authority.epoch(), now) => {
                 Standing::Proved(remembered)
             }
             Some(_) => Standing::Stale,

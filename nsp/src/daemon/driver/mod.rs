@@ -35,8 +35,8 @@ use tokio::time::Sleep;
 
 use self::dispatch::Member;
 use self::finish::{panicked, unsent};
+use self::serve::Latest;
 use super::connection::{Connection, EndReason, WeakUse, now};
-use super::entity::Entity;
 use super::handler::CallSlot;
 use super::seats::Seat;
 use super::service::Runtime;
@@ -71,7 +71,7 @@ pub(crate) struct Driver {
     /// The same for calls that are served the short way.
     place: FutureSlot,
     /// The entity that was served the short way last.
-    latest: Option<Entity>,
+    latest: Option<Latest>,
     timer: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
     now: Instant,

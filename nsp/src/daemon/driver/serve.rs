@@ -17,12 +17,13 @@ use super::{CARRIER_QUEUE, Driver, Phase};
 use crate::carrier::Lent;
 use crate::daemon::call::{Arriving, CallKind, Current, Target};
 use crate::daemon::connection::EndReason;
+use crate::daemon::entity::Entity;
 use crate::daemon::handler::Handled;
 use crate::daemon::here::Here;
 use crate::daemon::outbox::Made;
 use crate::daemon::shared::Totals;
 use crate::machine::Outgoing;
-use crate::proto::cs::UsualCall;
+use crate::proto::cs::{Calls, UsualCall};
 use crate::proto::{Leg, Method, Packet};
 
 impl Driver {
@@ -60,18 +61,21 @@ impl Driver {
             return Served::Not;
         }
         let queued = self.carrier.queued();
-        let Some(Lent { leg, json, sheet }) = self.carrier.lend() else { return Served::Nothing };
-        if leg != Leg::Request {
+        // Looked at where it is given: moving it costs more than looking.
+        let mut lent = self.carrier.lend();
+        let Some(Lent { leg, json, sheet }) = &mut lent else { return Served::Nothing };
+        if *leg != Leg::Request {
             return Served::Not;
         }
-        let likely = self.latest.as_ref().map_or(&b""[..], |entity| entity.id().as_str().as_bytes());
+        let likely = self.latest.as_ref().map(|latest| &latest.calls);
         let Some(call) = UsualCall::read(json, likely) else { return Served::Not };
-        if call.entity != likely {
-            let member = std::str::from_utf8(call.entity).ok().and_then(|id| self.members.get(id));
+        if let Some(entity) = call.entity {
+            let member = std::str::from_utf8(entity).ok().and_then(|id| self.members.get(id));
             let Some(member) = member.filter(|member| member.is_accepted) else { return Served::Not };
-            self.latest = Some(member.entity.clone());
+            self.latest =
+                Some(Latest { entity: member.entity.clone(), calls: Calls::of(member.entity.id()) });
         }
-        let Some(entity) = &self.latest else { return Served::Not };
+        let Some(Latest { entity, calls }) = &self.latest else { return Served::Not };
         let service = &entity.0.service;
         let Some(endpoint) = service.find_here(call.function) else { return Served::Not };
         let key = {
@@ -83,17 +87,20 @@ impl Driver {
             let Some(key) = core.machine.reserve(json.len()) else { return Served::Not };
             key
         };
-        let mut here = Here::new(sheet, entity.id(), call.id);
+        let mut here = Here::new(sheet, calls, call.id);
         let target = Target { entity, kind: CallKind::Function, name: call.function };
         let arriving = Arriving { target, data: call.data };
         let current = Current { connection: self.connection.id, key };
-        let (shared, slot) = (&self.shared, &mut self.place);
-        let handled = catch_unwind(AssertUnwindSafe(|| {
-            Current::poll(Some(current), || endpoint.start_here(shared, arriving, &mut here, slot, cx))
+        let (shared, slot, now) = (&self.shared, &mut self.place, self.now);
+        let mut handled = Handled::NotHere;
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            let start = || endpoint.start_here(shared, arriving, &mut here, slot, now, cx);
+            handled = Current::poll(Some(current), start);
         }));
-        let handled = handled.unwrap_or_else(|panic| Handled::Given(Box::new(Err(panicked(&*panic)))));
+        if let Err(panic) = caught {
+            handled = Handled::Given(Box::new(Err(panicked(&*panic))));
+        }
         let (bytes, limit) = (here.value_len(), shared.limits.largest_body());
-        let mut sheet = here.into_sheet();
         match handled {
             Handled::NotHere => return Served::Not,
             Handled::Answered if bytes <= limit => {
@@ -120,7 +127,7 @@ impl Driver {
                 let result = match other {
                     Handled::Waits(future) => {
                         Totals::add(&self.shared.totals.calls);
-                        self.spawn(service, endpoint, finish, future);
+                        self.spawn(service, endpoint, finish, *future);
                         return Served::Done;
                     }
                     Handled::Given(result) => *result,
@@ -133,6 +140,12 @@ impl Driver {
         Totals::add(&self.shared.totals.calls);
         Served::Done
     }
+}
+
+/// The entity that was served last: the next call is likely to be one of it, too.
+pub(super) struct Latest {
+    entity: Entity,
+    calls: Calls,
 }
 
 /// What came of it.

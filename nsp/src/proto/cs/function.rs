@@ -49,8 +49,13 @@ impl Calls {
         out.extend_from_slice(b"}}");
     }
 
+    /// What each call begins with, up to the name of the function.
+    pub(crate) const fn beginning(&self) -> &[u8] {
+        &self.beginning
+    }
+
     /// `"i":"_cc01wlaqg",`
-    fn entity(&self) -> &[u8] {
+    pub(crate) fn entity(&self) -> &[u8] {
         let entity = self.beginning.get(BEFORE_ENTITY.len()..self.beginning.len() - BEFORE_NAME.len());
         entity.unwrap_or_default()
     }

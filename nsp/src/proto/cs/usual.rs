@@ -1,3 +1,4 @@
+use super::Calls;
 use crate::proto::RequestId;
 use crate::proto::scan::{is_one, plain};
 
@@ -12,8 +13,8 @@ use crate::proto::scan::{is_one, plain};
 /// certain; whether it is JSON is for who reads it to find out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UsualCall<'a> {
-    /// Without its quotes, and perhaps not UTF-8.
-    pub(crate) entity: &'a [u8],
+    /// Without its quotes, and perhaps not UTF-8; `None` for the one that was likely.
+    pub(crate) entity: Option<&'a [u8]>,
     /// Without its quotes.
     pub(crate) function: &'a str,
     /// With its quotes, in ASCII.
@@ -23,15 +24,17 @@ pub(crate) struct UsualCall<'a> {
 }
 
 impl<'a> UsualCall<'a> {
-    /// Reads a call of this entity, or of some other. `None` when it is written differently, or is something else.
+    /// Reads a call, which is likely to be one of this entity. `None` when it is written differently, or is something else.
     #[inline]
-    pub(crate) fn read(text: &'a [u8], likely: &[u8]) -> Option<Self> {
-        let rest = text.strip_prefix(br#"{"m":"SF","d":{"i":""#)?;
-        let entity = match rest.split_at_checked(likely.len()) {
-            Some((entity, [b'"', ..])) if entity == likely => entity,
-            _ => word(rest)?,
+    pub(crate) fn read(text: &'a [u8], likely: Option<&Calls>) -> Option<Self> {
+        let (entity, rest) = match likely.and_then(|calls| text.strip_prefix(calls.beginning())) {
+            Some(rest) => (None, rest.strip_prefix(b"\"")?),
+            None => {
+                let rest = text.strip_prefix(br#"{"m":"SF","d":{"i":""#)?;
+                let entity = word(rest)?;
+                (Some(entity), rest.get(entity.len()..)?.strip_prefix(br#"","n":""#)?)
+            }
         };
-        let rest = rest.get(entity.len()..)?.strip_prefix(br#"","n":""#)?;
         let function = word(rest)?;
         let rest = rest.get(function.len()..)?.strip_prefix(br#"","t":"#)?;
         let [b'"', id @ ..] = rest else { return None };
@@ -59,14 +62,21 @@ fn word(text: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
     use crate::proto::cs::Request;
-    use crate::proto::{Data, Leg, Method};
+    use crate::proto::{Data, EntityId, Leg, Method};
     use crate::testing;
 
     fn in_words(text: &str, likely: &str) -> Option<[String; 4]> {
-        let call = UsualCall::read(text.as_bytes(), likely.as_bytes())?;
+        let calls = Calls::of(&EntityId::new(likely).unwrap());
+        let call = UsualCall::read(text.as_bytes(), Some(&calls))?;
+        assert_eq!(
+            call.entity.is_none(),
+            text.contains(&format!("{{\"i\":\"{likely}\",")),
+            "{text} {likely}"
+        );
+        let entity = call.entity.unwrap_or(likely.as_bytes());
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let data = call.data.map_or("-".into(), text);
-        Some([text(call.entity), call.function.into(), text(call.id), data])
+        Some([text(entity), call.function.into(), text(call.id), data])
     }
 
     #[test]
@@ -74,11 +84,11 @@ mod tests {
         let mut seen = 0;
         for flow in testing::flows() {
             for packet in testing::packets(&flow, Method::Cs).filter(|p| p.leg == Leg::Request) {
-                let Some(call) = UsualCall::read(&packet.payload.json, b"") else { continue };
+                let Some(call) = UsualCall::read(&packet.payload.json, None) else { continue };
                 let Request::Call { entity, function, id, data } = Request::decode(&packet).unwrap() else {
                     panic!("{packet:?}")
                 };
-                assert_eq!(call.entity, entity.as_str().as_bytes());
+                assert_eq!(call.entity, Some(entity.as_str().as_bytes()));
                 assert_eq!((call.function, call.id), (&*function, &id.as_json().as_bytes()[..]));
                 let whole = match &data {
                     Data::Json(json) => Some(&json.as_bytes()[..]),
@@ -120,6 +130,6 @@ mod tests {
             assert_eq!(in_words(other, "_a"), None, "{other}");
         }
         let not_text = b"{\"m\":\"SF\",\"d\":{\"i\":\"_a\",\"n\":\"\xff\",\"t\":\"_1\"}}";
-        assert_eq!(UsualCall::read(not_text, b"_a"), None);
+        assert_eq!(UsualCall::read(not_text, None), None);
     }
 }
