@@ -71,6 +71,46 @@ async fn calls_beyond_the_limit_wait_inside_their_deadlines() {
     assert_eq!(seen.all().iter().filter(|seen| *seen == "call Never").count(), 3);
 }
 
+#[tokio::test(start_paused = true)]
+async fn room_for_calls_is_neither_lost_nor_made_however_they_end() {
+    let (carrier, seen) = in_memory(daemon::Config::default());
+    let mut limits = machine::Limits::default();
+    limits.calls = 2;
+    let client = Client::connect("nsp://unused:1").most(limits).over(carrier);
+    let test = client.activity("Test").open().await.unwrap();
+    for round in 0..200_usize {
+        let calls: Vec<_> = (0..5)
+            .map(|number| {
+                let test = test.within(Duration::from_millis(50));
+                let function = if (round + number) % 7 == 0 { "Never" } else { "Echo" };
+                tokio::spawn(async move { test.call::<usize>(function, &number).await })
+            })
+            .collect();
+        // Some are dropped before they begin, while they wait for room, while they are under way, or when they are answered already.
+        for _ in 0..round % 4 {
+            tokio::task::yield_now().await;
+        }
+        for (at, call) in calls.into_iter().enumerate() {
+            if (round / 4 + at) % 3 == 0 {
+                call.abort();
+            }
+            let _ = call.await;
+        }
+    }
+    let before = seen.all().len();
+    let never = || {
+        let test = test.within(Duration::from_secs(5));
+        tokio::spawn(async move { test.call::<()>("Never", &()).await })
+    };
+    let calls = [never(), never(), never()];
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(seen.all().len() - before, 2);
+    for call in calls {
+        assert!(matches!(call.await.unwrap(), Err(CallError::Timeout(_))));
+    }
+    assert_eq!(test.call::<usize>("Echo", &1).await.unwrap(), 1);
+}
+
 #[tokio::test]
 async fn thousand_calls_at_once_are_all_answered() {
     let (carrier, _) = in_memory(daemon::Config::default());

@@ -60,6 +60,9 @@ impl Activities {
     /// Begins one; each has a key above those before it.
     pub(super) fn begin(&mut self, key: ActivityKey, until: Instant, last: Instant) {
         let activity = Activity { stage: Stage::Creating { until }, last, sends: VecDeque::new() };
+        if self.by_key.is_empty() {
+            self.by_key.reserve_exact(1); // most have one
+        }
         self.by_key.push((key, activity));
     }
 
