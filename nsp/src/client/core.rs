@@ -204,6 +204,7 @@ impl Core {
         jobs: &mut Vec<Job>,
         wakes: &mut Vec<Waker>,
     ) -> Result<(), SpError> {
+        // Not every carrier lends, and none lends what it has not read.
         if let Incoming::Packet(Packet { method: Method::Cs, leg: Leg::Answer, payload }) = &incoming
             && payload.blob.is_none()
             && self.take_answer(&payload.json, wakes)

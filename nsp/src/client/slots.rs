@@ -57,7 +57,7 @@ impl Slots {
     }
 
     /// A call has begun.
-    #[inline]
+    #[inline(always)]
     pub(super) fn begin(&mut self, call: CallKey, waker: Option<Waker>) {
         let (index, places) = (call.place(), self.places.len());
         match index.and_then(|index| self.places.get_mut(index)) {
@@ -79,7 +79,7 @@ impl Slots {
     }
 
     /// What a function has returned: the text of one value, or nothing; gives whom to wake.
-    #[inline]
+    #[inline(always)]
     pub(super) fn returned(&mut self, call: CallKey, text: Option<&[u8]>) -> Option<Waker> {
         let slot = self.waiting(call)?;
         if slot.short.set(text) {

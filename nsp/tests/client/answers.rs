@@ -1,12 +1,15 @@
 //! Answers of all forms, as they come over a carrier that lends them and over one that does not.
 
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
 use futures_util::StreamExt as _;
-use nsp::client::{Activity, CallError, Client};
+use nsp::client::{Activity, CallError, Client, Events};
 use nsp::proto::{Data, RawJson};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
 /// How the frames of a daemon travel.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -208,19 +211,34 @@ async fn value_that_is_no_json_fails_its_call_alone() {
     daemon.abort();
 }
 
+/// Looks, each time that an answer wakes it, for the event that came before.
+struct Look {
+    events: Mutex<Events<usize>>,
+    seen: Mutex<Vec<Option<usize>>>,
+}
+
+impl Wake for Look {
+    fn wake(self: Arc<Self>) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let event = match self.events.lock().unwrap().poll_next_unpin(&mut cx) {
+            Poll::Ready(Some(event)) => Some(event.unwrap()),
+            _ => None,
+        };
+        self.seen.lock().unwrap().push(event);
+    }
+}
+
 #[tokio::test]
 async fn events_and_answers_keep_their_order_however_they_are_cut() {
     const CALLS: usize = 200;
     for pieces in [1, 7, 1000] {
         for scheme in [Scheme::Nsp, Scheme::NoService] {
             let script = move |mut peer: Script| async move {
-                // An event before each answer tells which one it is.
-                for _ in 0..CALLS {
+                for _ in 0..=CALLS {
                     let call = peer.hears().await;
-                    let number = &call["d"]["d"];
+                    let (id, number) = (call["d"]["t"].as_str().unwrap(), &call["d"]["d"]);
                     let event = json!({"m": "EV", "d": {"i": "_a", "n": "next", "d": number}});
                     peer.says("CArq", event.to_string().as_bytes());
-                    let id = call["d"]["t"].as_str().unwrap();
                     let answer = format!(r#"{{"m":"SF","d":{{"t":"{id}","i":"_a","s":"OK","d":{number}}}}}"#);
                     peer.says("CSrs", answer.as_bytes());
                 }
@@ -228,31 +246,22 @@ async fn events_and_answers_keep_their_order_however_they_are_cut() {
                 let _ = peer.stream.read(&mut [0; 1024]).await;
             };
             let (client, activity, daemon) = meet(scheme, script).await;
-            let mut events = activity.events::<usize>("next");
-            let mut calls = JoinSet::new();
-            for number in 0..CALLS {
-                let activity = activity.clone();
-                calls.spawn(async move { activity.call::<usize>("echo", &number).await.unwrap() });
+            let events = Mutex::new(activity.events::<usize>("next"));
+            let look = Arc::new(Look { events, seen: Mutex::default() });
+            let waker = Waker::from(Arc::clone(&look));
+            let mut cx = Context::from_waker(&waker);
+            let numbers: Vec<usize> = (0..CALLS).collect();
+            let mut calls: Vec<_> =
+                numbers.iter().map(|number| Box::pin(activity.call::<usize>("echo", number))).collect();
+            assert!(calls.iter_mut().all(|call| call.as_mut().poll(&mut cx).is_pending()));
+            assert_eq!(activity.call::<usize>("echo", &CALLS).await.unwrap(), CALLS);
+            let expected: Vec<_> = numbers.iter().copied().map(Some).collect();
+            assert_eq!(*look.seen.lock().unwrap(), expected, "{scheme:?} in {pieces}");
+            for (number, call) in calls.iter_mut().enumerate() {
+                assert!(matches!(call.as_mut().poll(&mut cx), Poll::Ready(Ok(answer)) if answer == number));
             }
-            let mut seen = 0;
-            // Whoever is told that the call is answered finds its event there already.
-            while let Some(answered) = calls.join_next().await {
-                let answered = answered.unwrap();
-                while seen <= answered {
-                    let event = std::future::poll_fn(|cx| {
-                        let next = events.poll_next_unpin(cx);
-                        assert!(
-                            next.is_ready(),
-                            "{scheme:?}, in {pieces}: no event {seen} before {answered}"
-                        );
-                        next
-                    });
-                    assert_eq!(event.await.unwrap().unwrap(), seen);
-                    seen += 1;
-                }
-            }
-            assert_eq!(seen, CALLS);
-            drop((events, activity, client));
+            drop((calls, look));
+            drop((activity, client));
             daemon.abort();
         }
     }

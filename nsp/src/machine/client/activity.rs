@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::{ActivityKey, CallKey};
-use crate::machine::numbered::{NameMap, NumberMap};
+use crate::machine::numbered::NameMap;
 use crate::proto::{EntityId, cs};
 
 /// One activity.
@@ -47,7 +47,8 @@ impl Stage {
 /// All of them, by key and by entity.
 #[derive(Debug, Default)]
 pub(super) struct Activities {
-    by_key: NumberMap<ActivityKey, Activity>,
+    /// In the order of their keys, which is that in which they were begun: there are few, and they are looked for more often than anything.
+    by_key: Vec<(ActivityKey, Activity)>,
     by_entity: NameMap<EntityId, ActivityKey>,
 }
 
@@ -56,19 +57,26 @@ impl Activities {
         self.by_key.len()
     }
 
+    /// Begins one; each has a key above those before it.
     pub(super) fn begin(&mut self, key: ActivityKey, until: Instant, last: Instant) {
         let activity = Activity { stage: Stage::Creating { until }, last, sends: VecDeque::new() };
-        self.by_key.insert(key, activity);
+        self.by_key.push((key, activity));
+    }
+
+    #[inline]
+    fn place(&self, key: ActivityKey) -> Option<usize> {
+        self.by_key.binary_search_by_key(&key, |(key, _)| *key).ok()
     }
 
     pub(super) fn get_mut(&mut self, key: ActivityKey) -> Option<&mut Activity> {
-        self.by_key.get_mut(&key)
+        let place = self.place(key)?;
+        self.by_key.get_mut(place).map(|(_, activity)| activity)
     }
 
     /// The entity of an activity, once it is open, and how it is called.
     #[inline]
     pub(super) fn open(&self, key: ActivityKey) -> Option<(&EntityId, &cs::Calls)> {
-        match &self.by_key.get(&key)?.stage {
+        match &self.by_key.get(self.place(key)?)?.1.stage {
             Stage::Open { entity, calls } => Some((entity, calls)),
             _ => None,
         }
@@ -81,24 +89,26 @@ impl Activities {
 
     pub(super) fn of_mut(&mut self, entity: &EntityId) -> Option<(ActivityKey, &mut Activity)> {
         let key = self.of(entity)?;
-        self.by_key.get_mut(&key).map(|activity| (key, activity))
+        self.get_mut(key).map(|activity| (key, activity))
     }
 
     /// Moves an activity on. `false` when it is gone, or its entity belongs to another one already.
     pub(super) fn set_stage(&mut self, key: ActivityKey, stage: Stage) -> bool {
-        let Some(activity) = self.by_key.get_mut(&key) else { return false };
+        let Some(place) = self.place(key) else { return false };
         if let Some(entity) = stage.entity() {
             let owner = *self.by_entity.entry(entity.clone()).or_insert(key);
             if owner != key {
                 return false;
             }
         }
-        activity.stage = stage;
+        if let Some((_, activity)) = self.by_key.get_mut(place) {
+            activity.stage = stage;
+        }
         true
     }
 
     pub(super) fn remove(&mut self, key: ActivityKey) -> Option<Activity> {
-        let activity = self.by_key.remove(&key)?;
+        let (_, activity) = self.by_key.remove(self.place(key)?);
         if let Some(entity) = activity.stage.entity() {
             self.by_entity.remove(entity);
         }
@@ -115,6 +125,6 @@ impl Activities {
 
     pub(super) fn drain(&mut self) -> Vec<(ActivityKey, Activity)> {
         self.by_entity.clear();
-        self.by_key.drain().collect()
+        std::mem::take(&mut self.by_key)
     }
 }

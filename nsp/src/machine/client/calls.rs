@@ -180,7 +180,7 @@ impl Client {
 
     /// Takes out the call that an answer is for, if all goes in clear and it is what a function answers when all went well; gives the text of what it
     /// has returned, if anything, which may yet be no JSON. Otherwise nothing has happened: [`receive`](Self::receive) it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_returned<'a>(&mut self, json: &'a [u8]) -> Option<(CallKey, Option<&'a [u8]>)> {
         if !self.link.is_clear() {
             return None;

@@ -129,7 +129,7 @@ impl Queue {
     }
 
     /// Ends the one that was begun there.
-    #[inline]
+    #[inline(always)]
     fn end(&mut self, leg: Leg, from: usize) {
         let length = self.texts.len() - from;
         let bytes = u32::try_from(length - LENGTH).expect("short ones are short");
