@@ -58,7 +58,7 @@ impl<S: Sync> FromCall<S> for Owner {
 
     const AT_ONCE: bool = true;
 
-    fn at_once(call: Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
+    fn at_once(call: &Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
         prove_now(call, Demand::Token).map(|user| Ok(Self(user)))
     }
 }
@@ -92,7 +92,7 @@ impl<S: Sync> FromCall<S> for Superuser {
 
     const AT_ONCE: bool = true;
 
-    fn at_once(call: Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
+    fn at_once(call: &Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
         prove_now(call, Demand::Superuser).map(|user| Ok(Self(user)))
     }
 }
@@ -109,7 +109,7 @@ async fn prove(call: &Call, demand: Demand) -> Result<Arc<str>, Fail> {
 }
 
 /// Who it is, if that is known already.
-fn prove_now(call: Arriving<'_>, demand: Demand) -> Option<Arc<str>> {
+fn prove_now(call: &Arriving<'_>, demand: Demand) -> Option<Arc<str>> {
     call.entity().prove_now(demand)?.user.map(Into::into)
 }
 
@@ -145,7 +145,7 @@ impl<S: Sync> FromCall<S> for CallingService {
 
     const AT_ONCE: bool = true;
 
-    fn at_once(call: Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
+    fn at_once(call: &Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
         Some(Self::of(call.entity()))
     }
 }
@@ -185,7 +185,7 @@ impl<G: Group, S: Sync> FromCall<S> for Member<G> {
 
     const AT_ONCE: bool = true;
 
-    fn at_once(call: Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
+    fn at_once(call: &Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
         Some(Self::of(call.entity()))
     }
 }

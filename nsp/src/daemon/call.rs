@@ -104,7 +104,6 @@ pub(crate) struct Target<'a> {
 
 /// A call whose parts are only lent, before it is known whether it has to wait for anything.
 #[doc(hidden)]
-#[derive(Clone, Copy)]
 pub struct Arriving<'a> {
     pub(crate) target: Target<'a>,
     /// The argument. That it is JSON has not been checked.

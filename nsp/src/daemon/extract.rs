@@ -53,7 +53,7 @@ pub trait FromCall<S: Sync>: Sized + Send {
 
     /// The same where nothing has to be waited for, and no more of the call is looked at than that.
     #[doc(hidden)]
-    fn at_once(_: Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
+    fn at_once(_: &Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
         None
     }
 }
@@ -77,7 +77,7 @@ impl<T: DeserializeOwned + Send, S: Sync> FromCall<S> for Json<T> {
     const AT_ONCE: bool = true;
 
     #[inline]
-    fn at_once(call: Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
+    fn at_once(call: &Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
         Some(read(call.data.unwrap_or(b"null")))
     }
 }
@@ -139,7 +139,7 @@ impl<S: Sync> FromCall<S> for Entity {
 
     const AT_ONCE: bool = true;
 
-    fn at_once(call: Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
+    fn at_once(call: &Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
         Some(Ok(call.target.entity.clone()))
     }
 }
@@ -152,7 +152,7 @@ impl<S: Sync> FromCall<S> for Emitter {
 
     const AT_ONCE: bool = true;
 
-    fn at_once(call: Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
+    fn at_once(call: &Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
         Some(Ok(call.target.entity.emitter()))
     }
 }
@@ -169,7 +169,7 @@ impl<S: Clone + Send + Sync> FromCall<S> for State<S> {
 
     const AT_ONCE: bool = true;
 
-    fn at_once(_: Arriving<'_>, state: &S) -> Option<Result<Self, Fail>> {
+    fn at_once(_: &Arriving<'_>, state: &S) -> Option<Result<Self, Fail>> {
         Some(Ok(Self(state.clone())))
     }
 }
@@ -209,7 +209,7 @@ impl<S: Sync> FromCall<S> for Caller {
 
     const AT_ONCE: bool = true;
 
-    fn at_once(call: Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
+    fn at_once(call: &Arriving<'_>, _: &S) -> Option<Result<Self, Fail>> {
         Some(Ok(call.target.entity.caller()))
     }
 }

@@ -57,6 +57,18 @@ impl Guard {
         Self { demand: Some(demand), ..self }
     }
 
+    /// Whether there is anything to ask before a call.
+    #[inline]
+    pub(crate) fn stands(&self, daemon: &Shared) -> bool {
+        self.demand.is_some() || self.asked(daemon).is_some()
+    }
+
+    /// What the policy is asked, where there is one.
+    #[inline]
+    fn asked(&self, daemon: &Shared) -> Option<Action> {
+        self.action.filter(|_| daemon.authority.has_policy())
+    }
+
     const fn is_open(&self) -> bool {
         self.action.is_none() && self.demand.is_none()
     }
@@ -85,7 +97,7 @@ impl Guard {
         target: Target<'_>,
         now: Instant,
     ) -> Option<Result<Shown, Fail>> {
-        let action = self.action.filter(|_| daemon.authority.has_policy());
+        let action = self.asked(daemon);
         if action.is_none() && self.demand.is_none() {
             return Some(Ok(Shown::ALL));
         }
@@ -115,9 +127,7 @@ impl Guard {
         if let Some(demand) = self.demand {
             call.entity.prove(demand).await?;
         }
-        let Some(action) = self.action.filter(|_| daemon.authority.has_policy()) else {
-            return Ok(Shown::ALL);
-        };
+        let Some(action) = self.asked(&daemon) else { return Ok(Shown::ALL) };
         let standing = call.entity.standing(&daemon, now());
         let proved;
         let user = match known_user(&call.entity, &standing) {

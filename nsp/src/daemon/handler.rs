@@ -48,7 +48,7 @@ pub trait Function<S, Args>: Send + Sync + 'static {
     #[doc(hidden)]
     fn start<R>(
         &self,
-        call: Arriving<'_>,
+        call: &Arriving<'_>,
         state: &S,
         go_on: impl FnOnce(Self::Future) -> R,
     ) -> Option<Result<R, Fail>>;
@@ -238,7 +238,7 @@ macro_rules! function {
             #[inline(always)]
             fn start<Started>(
                 &self,
-                call: Arriving<'_>,
+                call: &Arriving<'_>,
                 state: &S,
                 go_on: impl FnOnce(F) -> Started,
             ) -> Option<Result<Started, Fail>> {
@@ -267,7 +267,7 @@ pub(crate) trait Endpoint: Send + Sync {
     fn start_here(
         &self,
         _daemon: &Shared,
-        _call: Arriving<'_>,
+        _call: &Arriving<'_>,
         _here: &mut Here<'_, '_>,
         _slot: &mut FutureSlot,
         _now: Instant,
@@ -340,7 +340,7 @@ where
     fn start_here(
         &self,
         daemon: &Shared,
-        call: Arriving<'_>,
+        call: &Arriving<'_>,
         here: &mut Here<'_, '_>,
         slot: &mut FutureSlot,
         now: Instant,
@@ -349,10 +349,12 @@ where
         if !H::AT_ONCE {
             return Handled::NotHere;
         }
-        match self.guard.admit_now(daemon, call.target, now) {
-            Some(Ok(shown)) => here.shown = shown,
-            Some(Err(fail)) => return Handled::Given(Box::new(Err(fail))),
-            None => return Handled::NotHere,
+        if self.guard.stands(daemon) {
+            match self.guard.admit_now(daemon, call.target, now) {
+                Some(Ok(shown)) => here.shown = shown,
+                Some(Err(fail)) => return Handled::Given(Box::new(Err(fail))),
+                None => return Handled::NotHere,
+            }
         }
         let mut place = slot.take();
         let started = self.handler.start(call, &self.state, |future| match place.poll(future, cx) {

@@ -5,6 +5,8 @@
 //! what happens at it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::machine::Outgoing;
 
@@ -45,6 +47,8 @@ struct Item {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     items: VecDeque<Item>,
+    /// For the driver, which may look without the lock whether something waits.
+    is_filled: Arc<AtomicBool>,
     answer_bytes: usize,
     pushes: usize,
     push_bytes: usize,
@@ -56,9 +60,10 @@ pub(crate) struct Outbox {
 const KEEP: usize = 64;
 
 impl Outbox {
-    pub(crate) const fn new(most_pushes: usize, most_push_bytes: usize) -> Self {
+    pub(crate) fn new(most_pushes: usize, most_push_bytes: usize) -> Self {
         Self {
             items: VecDeque::new(),
+            is_filled: Arc::default(),
             answer_bytes: 0,
             pushes: 0,
             push_bytes: 0,
@@ -69,6 +74,11 @@ impl Outbox {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    /// What says, to who does not hold the lock, whether something waits. Whoever has put something here sees it at once.
+    pub(crate) fn is_filled(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_filled)
     }
 
     /// Bytes of the answers.
@@ -97,6 +107,7 @@ impl Outbox {
             }
         }
         self.items.push_back(Item { message, bytes, made });
+        self.is_filled.store(true, Ordering::Release);
     }
 
     /// Takes the next one that is to leave.
@@ -120,7 +131,7 @@ impl Outbox {
 
     /// Drops everything.
     pub(crate) fn clear(&mut self) {
-        *self = Self::new(self.most_pushes, self.most_push_bytes);
+        while self.pop().is_some() {}
     }
 
     /// Gives memory back that an idle connection does not need.
@@ -130,7 +141,9 @@ impl Outbox {
         }
     }
 
-    const fn forget(&mut self, bytes: usize, made: Made) {
+    /// One has been taken out.
+    fn forget(&mut self, bytes: usize, made: Made) {
+        self.is_filled.store(!self.items.is_empty(), Ordering::Release);
         match made {
             Made::Answer => self.answer_bytes -= bytes,
             Made::Push => {
@@ -165,6 +178,8 @@ mod tests {
         outbox.push(sealed("answer"), Made::Answer);
         outbox.push(sealed("one"), Made::Push);
         outbox.push(sealed("two"), Made::Push);
+        let is_filled = outbox.is_filled();
+        assert!(is_filled.load(Ordering::Acquire));
         assert!(!outbox.has_room(1));
         assert!(outbox.drop_oldest());
         assert!(outbox.has_room(1));
@@ -174,6 +189,10 @@ mod tests {
         );
         assert!(!outbox.drop_oldest());
         assert_eq!((outbox.answer_bytes(), outbox.pushes(), outbox.push_bytes), (0, 0, 0));
+        assert!(!is_filled.load(Ordering::Acquire));
+        outbox.push(sealed("three"), Made::Push);
+        outbox.clear();
+        assert!(outbox.is_empty() && outbox.pushes() == 0 && !is_filled.load(Ordering::Acquire));
     }
 
     #[test]

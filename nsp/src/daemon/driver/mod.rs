@@ -26,6 +26,7 @@ use std::future::{Future as _, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -72,6 +73,8 @@ pub(crate) struct Driver {
     place: FutureSlot,
     /// The entity that was served the short way last.
     latest: Option<Latest>,
+    /// Whether something waits in the outbox.
+    is_filled: Arc<AtomicBool>,
     timer: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
     now: Instant,
@@ -155,6 +158,7 @@ impl Driver {
         let id = shared.next_connection();
         let connection =
             Arc::new(Connection::new(id, &*carrier, terms.weak_use, terms.service, machine, &shared));
+        let is_filled = connection.lock().outbox.is_filled();
         shared.registry_mut().connections.insert(id, Arc::clone(&connection));
         Totals::add(&shared.totals.accepted);
         tracing::debug!(connection = id.0, peer = %connection.peer, carrier = ?connection.kind, "connected");
@@ -172,6 +176,7 @@ impl Driver {
             slot: CallSlot::default(),
             place: FutureSlot::new(),
             latest: None,
+            is_filled,
             timer: None,
             armed: None,
             now,

@@ -8,6 +8,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use crate::carrier::Lent;
 use crate::daemon::call::{Arriving, CallKind, Current, Target};
 use crate::daemon::connection::EndReason;
 use crate::daemon::entity::Entity;
-use crate::daemon::handler::Handled;
+use crate::daemon::handler::{Endpoint, Handled};
 use crate::daemon::here::Here;
 use crate::daemon::outbox::Made;
 use crate::daemon::shared::Totals;
@@ -72,12 +73,24 @@ impl Driver {
         if let Some(entity) = call.entity {
             let member = std::str::from_utf8(entity).ok().and_then(|id| self.members.get(id));
             let Some(member) = member.filter(|member| member.is_accepted) else { return Served::Not };
-            self.latest =
-                Some(Latest { entity: member.entity.clone(), calls: Calls::of(member.entity.id()) });
+            self.latest = Some(Latest {
+                entity: member.entity.clone(),
+                calls: Calls::of(member.entity.id()),
+                endpoint: None,
+            });
         }
-        let Some(Latest { entity, calls }) = &self.latest else { return Served::Not };
+        let Some(Latest { entity, calls, endpoint }) = &mut self.latest else { return Served::Not };
         let service = &entity.0.service;
-        let Some(endpoint) = service.find_here(call.function) else { return Served::Not };
+        let endpoint = match endpoint {
+            Some(endpoint) if endpoint.name().as_bytes() == call.function => endpoint,
+            _ => {
+                let function = std::str::from_utf8(call.function).ok();
+                let Some(found) = function.and_then(|name| service.find_here(name)) else {
+                    return Served::Not;
+                };
+                endpoint.insert(Arc::clone(found))
+            }
+        };
         let key = {
             let mut core = self.connection.lock();
             // What waits already goes first.
@@ -88,13 +101,13 @@ impl Driver {
             key
         };
         let mut here = Here::new(sheet, calls, call.id);
-        let target = Target { entity, kind: CallKind::Function, name: call.function };
+        let target = Target { entity, kind: CallKind::Function, name: endpoint.name() };
         let arriving = Arriving { target, data: call.data };
         let current = Current { connection: self.connection.id, key };
         let (shared, slot, now) = (&self.shared, &mut self.place, self.now);
         let mut handled = Handled::NotHere;
         let caught = catch_unwind(AssertUnwindSafe(|| {
-            let start = || endpoint.start_here(shared, arriving, &mut here, slot, now, cx);
+            let start = || endpoint.start_here(shared, &arriving, &mut here, slot, now, cx);
             handled = Current::poll(Some(current), start);
         }));
         if let Err(panic) = caught {
@@ -104,18 +117,14 @@ impl Driver {
         match handled {
             Handled::NotHere => return Served::Not,
             Handled::Answered if bytes <= limit => {
-                let mut core = self.connection.lock();
-                if core.outbox.is_empty() {
-                    if let Err(error) = sheet.complete() {
-                        unsent(self.connection.id, &error);
-                    }
-                } else {
+                if self.is_filled.load(Ordering::Acquire) {
                     // The function has sent something before it has answered.
                     let answer = Packet::new(Method::Cs, Leg::Answer, Bytes::copy_from_slice(sheet.json()));
                     sheet.discard();
-                    core.outbox.push(Outgoing::Packet(answer), Made::Answer);
+                    self.connection.lock().outbox.push(Outgoing::Packet(answer), Made::Answer);
+                } else if let Err(error) = sheet.complete() {
+                    unsent(self.connection.id, &error);
                 }
-                drop(core);
                 self.carrier.taken();
             }
             other => {
@@ -142,10 +151,11 @@ impl Driver {
     }
 }
 
-/// The entity that was served last: the next call is likely to be one of it, too.
+/// What was served last: the next call is likely to be one of the same entity, and of the same function.
 pub(super) struct Latest {
     entity: Entity,
     calls: Calls,
+    endpoint: Option<Arc<dyn Endpoint>>,
 }
 
 /// What came of it.

@@ -13,10 +13,10 @@ use crate::proto::scan::{is_one, plain};
 /// certain; whether it is JSON is for who reads it to find out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UsualCall<'a> {
-    /// Without its quotes, and perhaps not UTF-8; `None` for the one that was likely.
+    /// Without its quotes, and perhaps not UTF-8. `None` is the one that was likely.
     pub(crate) entity: Option<&'a [u8]>,
-    /// Without its quotes.
-    pub(crate) function: &'a str,
+    /// The same.
+    pub(crate) function: &'a [u8],
     /// With its quotes, in ASCII.
     pub(crate) id: &'a [u8],
     /// The argument, if there is one.
@@ -44,7 +44,6 @@ impl<'a> UsualCall<'a> {
             [b',', b'"', b'd', b'"', b':', data @ .., b'}', b'}'] if is_one(data) => Some(data),
             _ => return None,
         };
-        let function = std::str::from_utf8(function).ok()?;
         (id.is_ascii() && id.len() <= RequestId::MOST).then_some(Self { entity, function, id, data })
     }
 }
@@ -76,7 +75,7 @@ mod tests {
         let entity = call.entity.unwrap_or(likely.as_bytes());
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let data = call.data.map_or("-".into(), text);
-        Some([text(entity), call.function.into(), text(call.id), data])
+        Some([text(entity), text(call.function), text(call.id), data])
     }
 
     #[test]
@@ -89,7 +88,7 @@ mod tests {
                     panic!("{packet:?}")
                 };
                 assert_eq!(call.entity, Some(entity.as_str().as_bytes()));
-                assert_eq!((call.function, call.id), (&*function, &id.as_json().as_bytes()[..]));
+                assert_eq!((call.function, call.id), (function.as_bytes(), &id.as_json().as_bytes()[..]));
                 let whole = match &data {
                     Data::Json(json) => Some(&json.as_bytes()[..]),
                     _ => None,
@@ -129,7 +128,7 @@ mod tests {
         ] {
             assert_eq!(in_words(other, "_a"), None, "{other}");
         }
-        let not_text = b"{\"m\":\"SF\",\"d\":{\"i\":\"_a\",\"n\":\"\xff\",\"t\":\"_1\"}}";
+        let not_text = b"{\"m\":\"SF\",\"d\":{\"i\":\"_a\",\"n\":\"f\",\"t\":\"\xff\"}}";
         assert_eq!(UsualCall::read(not_text, None), None);
     }
 }
