@@ -32,6 +32,8 @@ pub(super) struct Core {
     /// Whom to wake when there is something to send. While the driver is awake it will look by itself.
     pub(super) driver: Option<Waker>,
     pub(super) awake: bool,
+    /// When the first call began since the driver last looked.
+    pub(super) time: Option<Instant>,
     /// Everything that was to be sent has left this process.
     pub(super) clean: bool,
     pub(super) flushers: Vec<Waker>,
@@ -83,6 +85,12 @@ impl Core {
         if std::mem::replace(&mut self.awake, true) { None } else { self.driver.take() }
     }
 
+    /// The time, for what begins now: read once for all that begins before the driver looks.
+    #[inline]
+    pub(super) fn time(&mut self) -> Instant {
+        *self.time.get_or_insert_with(now)
+    }
+
     /// Takes the permit for a call, if there is one and nobody waits for it.
     #[inline]
     pub(super) fn take_permit(&mut self, permits: &Semaphore) -> bool {
@@ -107,6 +115,7 @@ impl Core {
     /// The driver goes to sleep; `left` says that everything has left.
     pub(super) fn sleep(&mut self, waker: &Waker, left: bool, wakes: &mut Vec<Waker>) {
         self.awake = false;
+        self.time = None;
         if !self.driver.as_ref().is_some_and(|driver| driver.will_wake(waker)) {
             self.driver = Some(waker.clone());
         }

@@ -119,6 +119,7 @@ impl Driver {
     fn wake_up(&mut self) -> bool {
         let mut core = self.shared.lock();
         core.awake = true;
+        core.time = None;
         let about_to_send = core.machine.as_ref().is_some_and(|machine| machine.backlog() > 0);
         self.yielded = !self.yielded && about_to_send && core.slots.len() > 1;
         self.yielded
@@ -208,6 +209,7 @@ impl Driver {
         let (closing, came_up, said) = shared.with(|core, wakes| {
             take_received(core, received, jobs, wakes)?;
             core.largest_send = carrier.largest_send();
+            core.time = None;
             let came_up = core.come_up(wakes);
             *backlog = 0;
             let Some(machine) = &mut core.machine else { return Ok((core.closing, came_up, false)) };

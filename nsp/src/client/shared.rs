@@ -136,9 +136,9 @@ impl Shared {
         waker: Option<&Waker>,
         mut call: impl FnMut(&mut machine::Client, ActivityKey, Instant) -> Result<CallKey, RequestError>,
     ) -> Begun {
-        let now = now();
         let mut guard = self.lock();
         let core = &mut *guard;
+        let now = core.time();
         if waker.is_some() && !core.take_permit(&self.permits) {
             return Begun::Full;
         }
