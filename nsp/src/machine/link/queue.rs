@@ -122,6 +122,10 @@ impl Queue {
             self.texts.clear();
             self.texts.shrink_to(KEEP);
             self.taken = 0;
+        } else if self.taken >= KEEP && self.taken * 2 >= self.texts.len() {
+            // Under load a queue may never be empty: what has been taken must not stay for ever.
+            self.texts.drain(..self.taken);
+            self.taken = 0;
         }
         let from = self.texts.len();
         self.texts.extend_from_slice(&[0; LENGTH]);
@@ -230,6 +234,18 @@ mod tests {
             writer.text("n", &"x".repeat(about));
             blob.map(|blob| Bytes::from_static(blob.as_bytes()))
         });
+    }
+
+    #[test]
+    fn queue_that_is_never_empty_keeps_no_more_than_waits_in_it() {
+        let mut queue = Queue::default();
+        write(&mut queue, 1000, None);
+        for _ in 0..10_000 {
+            write(&mut queue, 1000, None);
+            assert!(queue.next().is_some());
+        }
+        assert_eq!(queue.len(), 1);
+        assert!(queue.texts.capacity() <= 8 * KEEP, "{}", queue.texts.capacity());
     }
 
     #[test]
