@@ -266,10 +266,13 @@ impl<T: Io> Carrier for Frames<T> {
     #[inline]
     fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Part of a message is for `poll_receive` to complete.
-        if !self.decoder.in_frame(&self.transport.input)
-            && self.end.is_none()
-            && let Err(end) = ready!(self.poll_more(cx))
-        {
+        if self.end.is_some() || self.decoder.in_frame(&self.transport.input) {
+            return Poll::Ready(());
+        }
+        // With nothing there it has nothing to find, but forgets what it knew of a message that was lent.
+        let next = self.decoder.next(&mut self.transport.input);
+        debug_assert!(matches!(next, Ok(Next::Incomplete)), "{next:?}");
+        if let Err(end) = ready!(self.poll_more(cx)) {
             self.end = Some(end);
         }
         Poll::Ready(())
