@@ -1,16 +1,13 @@
 //! Buffers belong to threads: a connection that has nothing half-read and nothing to write holds none.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use bytes::BytesMut;
-
-use super::slot::FutureSlot;
 
 thread_local! {
     static INPUT: RefCell<BytesMut> = RefCell::new(BytesMut::new());
     /// Three: what was taken to be written, what is queued meanwhile, and what handlers answer.
     static OUTPUT: RefCell<[Vec<u8>; 3]> = const { RefCell::new([const { Vec::new() }; 3]) };
-    static SLOT: Cell<FutureSlot> = const { Cell::new(FutureSlot::new()) };
 }
 
 /// What a thread may keep to read into, in bytes: the buffers of large bodies are worth keeping while they come one after the
@@ -71,17 +68,5 @@ pub(crate) fn give_back_output(mut buffer: Vec<u8>) {
                 *spare = buffer;
             }
         });
-    }
-}
-
-/// Takes the thread's place for the futures of handlers.
-pub(crate) fn take_slot() -> FutureSlot {
-    SLOT.take()
-}
-
-/// Gives an unused place back to the thread.
-pub(crate) fn give_back_slot(slot: FutureSlot) {
-    if !slot.is_empty() {
-        SLOT.set(slot);
     }
 }

@@ -1,6 +1,7 @@
 //! Where the futures of handlers are polled first.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,6 +14,23 @@ impl std::fmt::Debug for FutureSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("FutureSlot").field(&!self.is_empty()).finish()
     }
+}
+
+/// Takes the thread's place for the futures of handlers.
+#[must_use]
+pub fn take() -> FutureSlot {
+    SLOT.take()
+}
+
+/// Gives an unused place back to the thread.
+pub fn give_back(slot: FutureSlot) {
+    if !slot.is_empty() {
+        SLOT.set(slot);
+    }
+}
+
+thread_local! {
+    static SLOT: Cell<FutureSlot> = const { Cell::new(FutureSlot::new()) };
 }
 
 /// Pinned for good, so that a handler can be polled here before it is known whether it waits.

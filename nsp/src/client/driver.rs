@@ -128,17 +128,17 @@ impl Driver {
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<Turn, DownReason> {
         let mut busy = self.poll_jobs(cx)?;
         let held = self.backlog > MOST_BACKLOG && self.write_failed.is_none();
-        let (came, end) = if held {
+        let (more, end) = if held {
             self.carrier.hold();
             (false, None)
         } else {
             self.receive(cx)?
         };
-        busy |= came || end.is_some();
-        let (closing, said) = self.exchange()?;
+        busy |= more;
+        let closing = self.exchange()?;
         // Nobody wakes us for what was not even looked at.
         busy |= held && self.backlog <= MOST_BACKLOG;
-        busy |= said || !self.jobs.is_empty();
+        busy |= !self.jobs.is_empty();
         self.begin_jobs();
         let mut left = true;
         if self.carrier.queued() > 0 && self.write_failed.is_none() {
@@ -154,19 +154,22 @@ impl Driver {
         match busy {
             true => Ok(Turn::Again),
             // What has not left yet has the time that closing has.
-            false if closing => Ok(Turn::Done),
+            false if closing && (self.backlog == 0 || !left) => Ok(Turn::Done),
             false => self.sleep(cx, left),
         }
     }
 
-    /// Takes what has arrived; says whether anything has, and gives the end, if that has come.
+    /// Takes what has arrived; says whether there may be more, and gives the end, if that has come.
     ///
     /// Answers to calls are handled where they stand in the carrier's buffer, and whatever came before them first; the rest, up to the next of
     /// them, is handled with [`exchange`](Self::exchange).
     fn receive(&mut self, cx: &mut Context<'_>) -> Result<(bool, Option<CarrierEnd>), DownReason> {
         let mut batch = Batch::default();
         let end = loop {
-            if batch.is_full() || self.carrier.poll_arrived(cx).is_pending() {
+            if batch.is_full() {
+                return Ok((true, None));
+            }
+            if self.carrier.poll_arrived(cx).is_pending() {
                 break None;
             }
             let is_answer = self.carrier.lend().is_some_and(|lent| lent.leg == Leg::Answer);
@@ -182,7 +185,7 @@ impl Driver {
                 Poll::Pending => break None,
             }
         };
-        Ok((batch.messages > 0, end))
+        Ok((false, end))
     }
 
     /// Handles what was received, and then the answers that follow it; says whether there were any that could be taken like this.
@@ -202,25 +205,24 @@ impl Driver {
         })
     }
 
-    /// Gives the conversation what has arrived, and the carrier what it has to say; says whether the owner closes, and whether
-    /// anything was said.
-    fn exchange(&mut self) -> Result<(bool, bool), DownReason> {
+    /// Gives the conversation what has arrived, and the carrier what it has to say; says whether the owner closes.
+    fn exchange(&mut self) -> Result<bool, DownReason> {
         let Self { shared, received, jobs, carrier, backlog, .. } = self;
-        let (closing, came_up, said) = shared.with(|core, wakes| {
+        let (closing, came_up) = shared.with(|core, wakes| {
             take_received(core, received, jobs, wakes)?;
             core.largest_send = carrier.largest_send();
             core.time = None;
             let came_up = core.come_up(wakes);
             *backlog = 0;
-            let Some(machine) = &mut core.machine else { return Ok((core.closing, came_up, false)) };
-            let said = say(machine, &mut **carrier);
+            let Some(machine) = &mut core.machine else { return Ok((core.closing, came_up)) };
+            say(machine, &mut **carrier);
             *backlog = machine.backlog();
-            Ok::<_, DownReason>((core.closing, came_up, said))
+            Ok::<_, DownReason>((core.closing, came_up))
         })?;
         if came_up {
             shared.state.send_replace(ClientState::Up);
         }
-        Ok((closing, said))
+        Ok(closing)
     }
 
     /// Begins what the daemon's questions make necessary.
@@ -323,9 +325,8 @@ fn take_received(
     received.drain(..).try_for_each(|incoming| core.receive(incoming, now, jobs, wakes))
 }
 
-/// Gives the carrier what is to be sent, as long as not too much is queued there; says whether there was anything.
-fn say(machine: &mut machine::Client, carrier: &mut dyn Carrier) -> bool {
-    let mut said = false;
+/// Gives the carrier what is to be sent, as long as not too much is queued there.
+fn say(machine: &mut machine::Client, carrier: &mut dyn Carrier) {
     while carrier.queued() < MOST_QUEUED {
         let result = if let Some((leg, texts)) = machine.next_texts() {
             carrier.start_each(Method::Cs, leg, texts.0)
@@ -334,7 +335,6 @@ fn say(machine: &mut machine::Client, carrier: &mut dyn Carrier) -> bool {
         } else {
             break;
         };
-        said = true;
         // Sizes were looked at before; what is refused here is one answer to the daemon, and it goes without.
         if let Err(error) = result {
             static TOO_LARGE: Seldom = Seldom::new();
@@ -343,7 +343,6 @@ fn say(machine: &mut machine::Client, carrier: &mut dyn Carrier) -> bool {
             }
         }
     }
-    said
 }
 
 impl Future for Driver {

@@ -9,9 +9,9 @@ use super::super::Socket;
 use super::super::batch::Batch;
 use super::super::extract::Incoming;
 use super::super::handler::Started;
-use super::super::memory;
 use super::super::message::{Message, RecvError, Refused, Responder};
 use super::super::shared::{On, now, wake};
+use super::super::slot;
 use super::start::{Ended, start};
 use super::{AssertUnwindSafe, Driver, Work, catch_unwind};
 use crate::router::{HandlerError, Route};
@@ -54,7 +54,7 @@ impl<T> Driver<T> {
         };
         self.undecoded = false;
         if self.slot.is_empty() {
-            self.slot = memory::take_slot();
+            self.slot = slot::take();
         }
         loop {
             if !closing && self.run(cx) {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::task::unconstrained;
 
-use super::super::memory;
 use super::super::shared::{On, now};
+use super::super::{memory, slot};
 use super::{Driver, SMALL_OUTPUT};
 use crate::session::{CloseReason, Phase, TimedOut, after, earlier};
 
@@ -86,7 +86,7 @@ impl<T> Driver<T> {
             memory::give_back_output(self.output.take_buffer());
         }
         memory::give_back_output(std::mem::take(self.answers.take()));
-        memory::give_back_slot(std::mem::take(&mut self.slot));
+        slot::give_back(std::mem::take(&mut self.slot));
         let due = earlier(due, self.next_timeout());
         if self.poll_timer(cx, due, same_waker).is_pending() {
             return Ok(Poll::Pending);

@@ -30,7 +30,7 @@ use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
-use nossock::slot::FutureSlot;
+use nossock::slot::{self, FutureSlot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Sleep;
 
@@ -234,7 +234,7 @@ impl Driver {
             }
             // An idle connection holds no memory for calls.
             self.slot.0 = None;
-            self.place = FutureSlot::new();
+            slot::give_back(std::mem::take(&mut self.place));
             return Poll::Pending;
         }
     }

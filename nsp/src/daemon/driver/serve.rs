@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use nossock::slot;
 
 use super::finish::{Finish, panicked, told, too_large, unsent};
 use super::{CARRIER_QUEUE, Driver, Phase};
@@ -104,6 +105,9 @@ impl Driver {
         let target = Target { entity, kind: CallKind::Function, name: endpoint.name() };
         let arriving = Arriving { target, data: call.data };
         let current = Current { connection: self.connection.id, key };
+        if self.place.is_empty() {
+            self.place = slot::take();
+        }
         let (shared, slot, now) = (&self.shared, &mut self.place, self.now);
         let mut handled = Handled::NotHere;
         let caught = catch_unwind(AssertUnwindSafe(|| {
