@@ -153,7 +153,7 @@ impl Driver {
         }
         match busy {
             true => Ok(Turn::Again),
-            // What has not left yet has the time that closing has.
+            // What has not left yet has the time that closing has; what waits behind it in a full carrier does not leave any more.
             false if closing && (self.backlog == 0 || !left) => Ok(Turn::Done),
             false => self.sleep(cx, left),
         }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! One task a client connects, receives and sends. A call writes its packet under the lock of the client, and wakes the task only if
-//! that sleeps; an answer wakes the caller. Nothing goes through a channel.
+//! that sleeps; an answer is left in the place of its call, and wakes the caller. Nothing goes through a channel.
 
 mod activity;
 mod call;

@@ -18,6 +18,8 @@ use crate::secure::Strength;
 /// Implement it for a type of your own, to check or translate in one place. It may take its time, and ask the client for something: the
 /// [proof](Entity::prove) of who it is, for one. A refusal is the answer to the call.
 ///
+/// Those of this crate are taken out of a call where it was read. For one of your own the call is kept first, which costs about as much again.
+///
 /// ```
 /// use nsp::daemon::{Call, Fail, FromCall, Json};
 ///

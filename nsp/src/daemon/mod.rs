@@ -32,6 +32,9 @@
 //!    │  listens, seats, drains                                                   builder, seats
 //!    └── one driver a connection ── machine::Daemon ── Carrier                   driver, connection
 //! ```
+//!
+//! Nearly all calls go a short way: one in clear, over nossock frames and in the form in which programs write it is read where it arrived, run
+//! there, and answered there, if its function does not wait. What comes of a call does not depend on its way.
 
 mod builder;
 mod call;

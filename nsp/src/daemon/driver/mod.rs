@@ -9,6 +9,8 @@
 //!                └── data and events from elsewhere; the driver is woken only if it sleeps
 //! ```
 //!
+//! Most calls need none of this, and are [served](self::serve) between the carrier's two buffers.
+//!
 //! ```text
 //!  Open ── drain ──▶ Draining ── nothing runs, or too late ──▶ Closing ── all is said, or too late ──▶ ended
 //!    │── revoked by a call of its own ──▶ Answering ── done ───▶▲
