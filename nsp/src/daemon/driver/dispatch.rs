@@ -344,8 +344,9 @@ impl Driver {
     fn custom(&mut self, packet: Packet, cx: &mut Context<'_>) {
         let Method::Custom(method) = packet.method else { return };
         let Some(handler) = self.shared.custom.get(&method) else { return };
-        while self.customs.try_join_next().is_some() {}
-        if self.customs.len() >= self.shared.limits.connection.requests {
+        let customs = self.customs.get_or_insert_default();
+        while customs.try_join_next().is_some() {}
+        if customs.len() >= self.shared.limits.connection.requests {
             static TOO_MANY: Seldom = Seldom::new();
             if let Some(times) = TOO_MANY.times(self.now) {
                 let (connection, method) = (self.connection.id.0, packet.method);
@@ -380,7 +381,7 @@ impl Driver {
         };
         let mut work = Box::pin(work);
         if work.poll_unpin(cx).is_pending() {
-            self.customs.spawn(work);
+            customs.spawn(work);
         }
     }
 

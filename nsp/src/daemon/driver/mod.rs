@@ -65,7 +65,7 @@ pub(crate) struct Driver {
     /// Entities that are closed when a call has ended.
     leaving: Vec<(RequestKey, EntityId)>,
     /// Packets of custom methods that are worked on.
-    customs: JoinSet<()>,
+    customs: Option<JoinSet<()>>,
     /// Services that are working on data.
     data_running: usize,
     /// Bytes of data that wait for a service.
@@ -74,7 +74,7 @@ pub(crate) struct Driver {
     /// The same for calls that are served the short way.
     place: FutureSlot,
     /// The entity that was served the short way last.
-    latest: Option<Latest>,
+    latest: Option<Box<Latest>>,
     /// Whether something waits in the outbox.
     is_filled: Arc<AtomicBool>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -172,7 +172,7 @@ impl Driver {
             members: NameMap::default(),
             running: NumberMap::default(),
             leaving: Vec::new(),
-            customs: JoinSet::new(),
+            customs: None,
             data_running: 0,
             data_bytes: 0,
             slot: CallSlot::default(),

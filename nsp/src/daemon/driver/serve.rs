@@ -74,13 +74,10 @@ impl Driver {
         if let Some(entity) = call.entity {
             let member = std::str::from_utf8(entity).ok().and_then(|id| self.members.get(id));
             let Some(member) = member.filter(|member| member.is_accepted) else { return Served::Not };
-            self.latest = Some(Latest {
-                entity: member.entity.clone(),
-                calls: Calls::of(member.entity.id()),
-                endpoint: None,
-            });
+            let calls = Calls::of(member.entity.id());
+            self.latest = Some(Box::new(Latest { entity: member.entity.clone(), calls, endpoint: None }));
         }
-        let Some(Latest { entity, calls, endpoint }) = &mut self.latest else { return Served::Not };
+        let Some(Latest { entity, calls, endpoint }) = self.latest.as_deref_mut() else { return Served::Not };
         let service = &entity.0.service;
         let endpoint = match endpoint {
             Some(endpoint) if endpoint.name().as_bytes() == call.function => endpoint,
