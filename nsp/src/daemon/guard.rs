@@ -97,16 +97,18 @@ impl Guard {
         target: Target<'_>,
         now: Instant,
     ) -> Option<Result<Shown, Fail>> {
-        let action = self.asked(daemon);
-        if action.is_none() && self.demand.is_none() {
-            return Some(Ok(Shown::ALL));
-        }
+        let action = match (self.asked(daemon), self.demand) {
+            (None, None) => return Some(Ok(Shown::ALL)),
+            (None, Some(demand)) => {
+                return target.entity.shows(demand, daemon, now).then_some(Ok(Shown::ALL));
+            }
+            (Some(action), _) => action,
+        };
         let standing = target.entity.standing(daemon, now);
         let shows = |demand| matches!(&standing, Standing::Proved(proof) if proof.shows(demand));
         if !self.demand.is_none_or(shows) {
             return None;
         }
-        let Some(action) = action else { return Some(Ok(Shown::ALL)) };
         let (user, is_stale) = match known_user(target.entity, &standing) {
             Ok(user) => (user, false),
             // It was proved, and too long ago. What anybody may needs no proof, so nobody is asked for one.

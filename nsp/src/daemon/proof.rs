@@ -7,7 +7,7 @@
 //!                    (one at a time)    (and again, if something was revoked meanwhile)
 //! ```
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
@@ -151,6 +151,14 @@ impl Entity {
             }
             Some(_) => Standing::Stale,
         }
+    }
+
+    /// Whether what it has proved is what is demanded, and holds now.
+    pub(crate) fn shows(&self, demand: Demand, daemon: &Shared, now: Instant) -> bool {
+        let proof = self.0.proof.lock().unwrap_or_else(PoisonError::into_inner);
+        let holds =
+            |proof: &Arc<Remembered>| proof.holds(daemon.authority.epoch(), now) && proof.shows(demand);
+        proof.as_ref().is_some_and(holds)
     }
 
     async fn prove_by_asking(&self, demand: Demand) -> Result<Passed, ProveError> {
