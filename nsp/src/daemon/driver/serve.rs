@@ -16,7 +16,7 @@ use nossock::slot;
 
 use super::finish::{Finish, panicked, told, too_large, unsent};
 use super::{CARRIER_QUEUE, Driver, Phase};
-use crate::carrier::Lent;
+use crate::carrier::{CarrierKind, Lent};
 use crate::daemon::call::{Arriving, CallKind, Current, Target};
 use crate::daemon::connection::EndReason;
 use crate::daemon::entity::Entity;
@@ -35,8 +35,9 @@ impl Driver {
         cx: &mut Context<'_>,
         budget: &mut usize,
     ) -> Result<bool, EndReason> {
+        let lends = self.connection.kind == CarrierKind::Frames;
         while *budget > 0 && self.listens() {
-            let mut served = self.serve(cx);
+            let mut served = if lends { self.serve(cx) } else { Served::Not };
             if served != Served::Done && self.is_held_back() {
                 break;
             }
