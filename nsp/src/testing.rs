@@ -130,3 +130,26 @@ fn unhex(text: &str) -> Bytes {
     assert!(text.len().is_multiple_of(2));
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
+
+/// So many texts, each one of `whole` with one to three bytes of it changed, added or taken away; the same in every run.
+pub(crate) fn spoilt(whole: &[&[u8]], count: usize) -> impl Iterator<Item = Bytes> {
+    const SIGNS: &[u8] = b"{}[]\",:\\ 0e-.tnx\x1f\xff_";
+    let mut state = 1_u64;
+    let mut below = move |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % n
+    };
+    let whole: Vec<_> = whole.iter().map(|text| text.to_vec()).collect();
+    (0..count).map(move |n| {
+        let mut text = whole[n % whole.len()].clone();
+        for _ in 0..=below(3) {
+            let (at, sign) = (below(text.len()), SIGNS[below(SIGNS.len())]);
+            match below(3) {
+                0 => text[at] = sign,
+                1 => text.insert(at, sign),
+                _ => drop(text.remove(at)),
+            }
+        }
+        text.into()
+    })
+}

@@ -94,18 +94,18 @@ impl<T> Waiting<T> {
         Some(place.key)
     }
 
-    /// Takes the place for which a key was reserved last.
-    pub(super) fn hold(&mut self, key: u64, until: Instant, value: T) {
-        let Some(place) = self.places.get_mut(index(key)) else { return };
-        if place.key == key
-            && place.held.is_none()
-            && self.free.front().is_some_and(|free| usize::from(*free) == index(key))
-        {
-            self.free.pop_front();
-            place.held = Some((until, self.begun, value));
-            self.begun += 1;
-            self.earliest = Some(self.earliest.map_or(until, |earliest| earliest.min(until)));
+    /// Takes the place for which a key was reserved last; says whether it still is the last.
+    pub(super) fn hold(&mut self, key: u64, until: Instant, value: T) -> bool {
+        let Some(place) = self.places.get_mut(index(key)) else { return false };
+        let is_last = self.free.front().is_some_and(|free| usize::from(*free) == index(key));
+        if place.key != key || !is_last {
+            return false;
         }
+        self.free.pop_front();
+        place.held = Some((until, self.begun, value));
+        self.begun += 1;
+        self.earliest = Some(self.earliest.map_or(until, |earliest| earliest.min(until)));
+        true
     }
 
     #[inline]
@@ -208,11 +208,11 @@ mod tests {
         let unused = waiting.reserve().unwrap();
         let held = waiting.reserve().unwrap();
         assert!(unused != held && waiting.is_empty());
-        waiting.hold(held, epoch(), 'a');
+        assert!(waiting.hold(held, epoch(), 'a') && !waiting.hold(held, epoch(), 'x'));
         assert_eq!((waiting.get(unused), waiting.get(held), waiting.len()), (None, Some(&'a'), 1));
         let later = waiting.reserve().unwrap();
         let begun = waiting.begin(epoch(), 'b').unwrap();
-        waiting.hold(later, epoch(), 'c'); // its place was taken meanwhile
+        assert!(!waiting.hold(later, epoch(), 'c')); // its place was taken meanwhile
         assert!([unused, held, begun].iter().all(|key| later != *key));
         assert_eq!((waiting.get(later), waiting.len(), waiting.next()), (None, 2, Some(epoch())));
         assert_eq!((waiting.remove(held), waiting.remove(begun)), (Some('a'), Some('b')));

@@ -314,7 +314,8 @@ impl Daemon {
     /// Lets a call wait for its answer, under the key that was reserved for it a moment ago.
     pub(crate) fn hold(&mut self, key: RequestKey, entity: &EntityId, id: &[u8], bytes: usize, now: Instant) {
         let kind = Kind::Call { entity: entity.clone(), id: KeptId::of(id) };
-        self.requests.hold(key.0, now + self.config.request_timeout, Request { kind, bytes });
+        let held = self.requests.hold(key.0, now + self.config.request_timeout, Request { kind, bytes });
+        debug_assert!(held, "nobody else asks for a place while a function begins");
         self.request_bytes += bytes;
     }
 }

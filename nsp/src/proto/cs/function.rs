@@ -195,6 +195,24 @@ mod tests {
     }
 
     #[test]
+    fn answers_with_anything_wrong_in_them_are_read_as_all_others_are() {
+        let entity = EntityId::new("_a").unwrap();
+        let (mut read, mut others) = (0, 0);
+        for json in testing::spoilt(
+            &[
+                br#"{"m":"SF","d":{"t":"_1z","i":"_a","s":"OK","d":{"x":1,"y":"z"}}}"#,
+                br#"{"m":"SF","d":{"t":"_1","i":"_a","s":"OK","d":["a",{"b":{}}],"d":"c"}}"#,
+                br#"{"m":"SF","d":{"t":"_1","i":"_a","s":"OK","d":"text"}}"#,
+                br#"{"m":"SF","d":{"t":"_0","i":"_a","s":"OK"}}"#,
+            ],
+            100_000,
+        ) {
+            if is_read(&json, &entity) { read += 1 } else { others += 1 }
+        }
+        assert!(read > 2000 && others > 2000, "{read} were read, {others} were not");
+    }
+
+    #[test]
     fn recorded_answers_are_read_here_if_they_went_well() {
         let mut seen = 0;
         for flow in testing::flows() {

@@ -61,7 +61,7 @@ fn word(text: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
     use crate::proto::cs::Request;
-    use crate::proto::{Data, EntityId, Leg, Method};
+    use crate::proto::{Data, EntityId, Leg, Method, Packet, RawJson};
     use crate::testing;
 
     fn in_words(text: &str, likely: &str) -> Option<[String; 4]> {
@@ -98,6 +98,43 @@ mod tests {
             }
         }
         assert!(seen > 20, "only {seen}");
+    }
+
+    #[test]
+    fn calls_with_anything_wrong_in_them_are_read_as_they_are_by_the_whole_reader() {
+        let calls = Calls::of(&EntityId::new("_a").unwrap());
+        let (mut read, mut not_json) = (0, 0);
+        for json in testing::spoilt(
+            &[
+                br#"{"m":"SF","d":{"i":"_a","n":"f","t":"_1","d":{"x":1,"y":"z"}}}"#,
+                br#"{"m":"SF","d":{"i":"_a","n":"f","t":"_1","d":["a",{"b":{}}],"d":"c"}}"#,
+                br#"{"m":"SF","d":{"i":"_b","n":"f","t":"_1","d":"text"}}"#,
+                br#"{"m":"SF","d":{"i":"_a","n":"f","t":"_1"}}"#,
+            ],
+            100_000,
+        ) {
+            let Some(call) = UsualCall::read(&json, Some(&calls)) else { continue };
+            let packet = Packet::new(Method::Cs, Leg::Request, json.clone());
+            let Ok(whole) = Request::decode(&packet) else {
+                // Only the parts that are not read here can be wrong.
+                let is_text = |part: Option<&[u8]>| std::str::from_utf8(part.unwrap_or_default()).is_ok();
+                let is_json = call.data.is_none_or(|data| RawJson::new(data.to_vec()).is_ok());
+                let is_right = is_json && is_text(call.entity) && is_text(Some(call.function));
+                assert!(!is_right, "{}", String::from_utf8_lossy(&json));
+                not_json += 1;
+                continue;
+            };
+            let Request::Call { entity, function, id, data } = whole else { panic!("{whole:?}") };
+            assert_eq!(call.entity.unwrap_or(b"_a"), entity.as_str().as_bytes());
+            assert_eq!((call.function, call.id), (function.as_bytes(), &id.as_json().as_bytes()[..]));
+            let whole = match &data {
+                Data::Json(json) => Some(&json.as_bytes()[..]),
+                _ => None,
+            };
+            assert_eq!(call.data, whole);
+            read += 1;
+        }
+        assert!(read > 1000 && not_json > 100, "{read} were read, {not_json} were no JSON");
     }
 
     #[test]
