@@ -16,5 +16,7 @@ mod services;
 mod short_way;
 mod slow;
 mod sockets;
+#[path = "../../src/testing.rs"]
+mod testing;
 #[allow(dead_code, reason = "each story uses its own part of it")]
 mod wire;

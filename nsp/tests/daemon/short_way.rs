@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::raw::{Raw, frame};
+use crate::testing;
 
 /// Most bytes of a message.
 const MESSAGE: usize = 64 * 1024;
@@ -216,16 +217,6 @@ async fn many_in_one_write_are_all_answered_each_once() {
     assert_eq!(served.handle.stats().calls, 600);
 }
 
-/// Numbers that are the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % n
-    }
-}
-
 /// One connection on which calls are made in one way.
 struct Caller {
     raw: Raw,
@@ -263,25 +254,17 @@ impl Caller {
 
 #[tokio::test]
 async fn whatever_is_wrong_with_a_call_comes_to_the_same() {
-    const SIGNS: &[u8] = b"{}[]\",:\\ 0e-.tnx\x1f\xff_";
     let served = served().await;
     let (mut short, mut long) = (Caller::to(&served, Way::Short).await, Caller::to(&served, Way::Long).await);
-    let mut dice = Dice(1);
     let (mut same, mut not_json) = (0, 0);
-    for n in 0..4000 {
-        let mut json = match n % 3 {
-            0 => br#"{"m":"SF","d":{"i":"ENTITY","n":"echo","t":"_1","d":{"x":1,"y":"z"}}}"#.to_vec(),
-            1 => br#"{"m":"SF","d":{"i":"ENTITY","n":"number","t":"_1","d":12}}"#.to_vec(),
-            _ => br#"{"m":"SF","d":{"i":"ENTITY","n":"echo","t":"_1","d":["a",{"b":{}}],"d":"c"}}"#.to_vec(),
-        };
-        for _ in 0..=dice.below(3) {
-            let (at, sign) = (dice.below(json.len()), SIGNS[dice.below(SIGNS.len())]);
-            match dice.below(3) {
-                0 => json[at] = sign,
-                1 => json.insert(at, sign),
-                _ => drop(json.remove(at)),
-            }
-        }
+    for json in testing::spoilt(
+        &[
+            br#"{"m":"SF","d":{"i":"ENTITY","n":"echo","t":"_1","d":{"x":1,"y":"z"}}}"#,
+            br#"{"m":"SF","d":{"i":"ENTITY","n":"number","t":"_1","d":12}}"#,
+            br#"{"m":"SF","d":{"i":"ENTITY","n":"echo","t":"_1","d":["a",{"b":{}}],"d":"c"}}"#,
+        ],
+        4000,
+    ) {
         let (short, long) = (short.outcome(&json).await, long.outcome(&json).await);
         if short == long {
             same += 1;
