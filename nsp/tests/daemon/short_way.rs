@@ -73,29 +73,41 @@ impl Way {
     }
 }
 
-/// What the daemon says because of a call, up to the answer to the next one. What is random is left out.
+/// What the daemon says because of a call. What is random is left out.
 async fn outcome(served: &Served, way: Way, json: &str) -> Vec<String> {
     let mut raw = Raw::to(&served.address).await;
     let entity = raw.open("Echo", "ann").await;
     let other = raw.open("Echo", "ann").await;
     raw.write(&way.frame(&json.replace("ENTITY", &entity))).await;
-    // Data is answered in its turn, whatever the call has come to; what waits is waited for.
-    tokio::time::sleep(Duration::from_millis(if json.contains("waits") { 100 } else { 0 })).await;
-    raw.write(&Way::Long.frame(&json!({"m":"SS","d":{"i":other,"d":0}}).to_string())).await;
     let mut said = Vec::new();
+    // What comes later than at once is waited for.
+    let last = match json {
+        _ if json.contains("waits") => "CSrs",
+        _ if json.contains("closes") => "CArq",
+        _ => "",
+    };
+    while !last.is_empty() && !said.last().is_some_and(|said: &String| said.starts_with(last)) {
+        said.push(hear(&mut raw, &entity).await);
+    }
+    // Data is answered in its turn: whatever the call has come to stands before that.
+    raw.write(&Way::Long.frame(&json!({"m":"SS","d":{"i":other,"d":0}}).to_string())).await;
     loop {
-        let message = String::from_utf8(raw.hear().await.unwrap()).unwrap();
+        let message = hear(&mut raw, &entity).await;
         if message.starts_with("CSrs") && message.contains(r#""m":"SS""#) {
             return said;
         }
-        let message = message.replace(&entity, "ENTITY");
-        let (letters, text) = message.split_at(4);
-        let mut value: Value = serde_json::from_str(&text[text.find('{').unwrap()..]).unwrap();
-        if let Some(failure) = value["d"].get_mut("e").and_then(Value::as_object_mut) {
-            failure.remove("id");
-        }
-        said.push(format!("{letters}{value}"));
+        said.push(message);
     }
+}
+
+async fn hear(raw: &mut Raw, entity: &str) -> String {
+    let message = String::from_utf8(raw.hear().await.unwrap()).unwrap().replace(entity, "ENTITY");
+    let (letters, text) = message.split_at(4);
+    let mut value: Value = serde_json::from_str(&text[text.find('{').unwrap()..]).unwrap();
+    if let Some(failure) = value["d"].get_mut("e").and_then(Value::as_object_mut) {
+        failure.remove("id");
+    }
+    format!("{letters}{value}")
 }
 
 #[tokio::test]
